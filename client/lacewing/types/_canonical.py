@@ -30,9 +30,10 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgpack
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from lacewing.types._msgpack import ExtType, Timestamp
 
 LARGE = 4096
 """Strings and bytes above this size contribute their own digest instead of their content."""
@@ -52,7 +53,6 @@ _number32 = struct.Struct(">I").pack
 
 _NAN = b"f\x7f\xf8\x00\x00\x00\x00\x00\x00"
 _END = b"\0\0\0\0"
-
 
 
 class NotCanonicalError(ValueError):
@@ -86,7 +86,9 @@ def encode_integer(number: int, out: list[bytes]) -> None:
     out.append(int64(b"i", number) if number < 2**63 else uint64(b"u", number))
 
 
-def encode_tree(tree: object, out: list[bytes], depth: int = 0) -> None:
+def encode_tree(  # noqa: C901, PLR0912 one arm per kind of value
+    tree: object, out: list[bytes], depth: int = 0
+) -> None:
     """Append a tree of plain objects, such as the content of a record.
 
     Raises:
@@ -116,9 +118,9 @@ def encode_tree(tree: object, out: list[bytes], depth: int = 0) -> None:
             for key in sorted(tree, key=_key_order):
                 encode_tree(key, out)
                 encode_tree(tree[key], out, depth + 1)
-        case msgpack.Timestamp():
+        case Timestamp():
             _encode_extension(-1, tree.to_bytes(), out)
-        case msgpack.ExtType():
+        case ExtType():
             _encode_extension(tree.code, tree.data, out)
         case _:
             raise NotCanonicalError(f"holds a {type(tree).__name__}")
@@ -165,9 +167,7 @@ class MessageEncoder:
         self._special = special
         self._absent_if_empty = absent_if_empty
 
-    def encode(
-        self, message: Message, out: list[bytes], ignore: Ignore | None = None
-    ) -> None:
+    def encode(self, message: Message, out: list[bytes], ignore: Ignore | None = None) -> None:
         """Append a message without the fields for which `ignore`, given the field and its value, is true."""
         special = self._special.get(message.DESCRIPTOR.full_name)
         if special is not None:
@@ -189,6 +189,7 @@ class MessageEncoder:
         return (
             encoded == [b"M", _END]
             and field.containing_oneof is None
+            and field.message_type is not None
             and field.message_type.full_name in self._absent_if_empty
         )
 

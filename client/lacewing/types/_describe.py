@@ -14,7 +14,7 @@ _MAX_SHOWN = 60
 """Longer strings are cut in messages."""
 
 
-def describe_type(literal_type: types_pb2.LiteralType) -> str:
+def describe_type(literal_type: types_pb2.LiteralType) -> str:  # noqa: PLR0911 one arm per kind of type
     """Return a type in words: `INTEGER`, `list of STRING`, `union of INTEGER, NONE`, `one of "red", "green"`."""
     match literal_type.WhichOneof("type"):
         case "simple":
@@ -69,7 +69,7 @@ def describe_literal(literal: literals_pb2.Literal) -> str:
             assert_never(other)
 
 
-def _describe_scalar(scalar: literals_pb2.Scalar) -> str:
+def _describe_scalar(scalar: literals_pb2.Scalar) -> str:  # noqa: C901, PLR0911 one arm per kind of scalar
     match scalar.WhichOneof("value"):
         case "primitive":
             return _describe_primitive(scalar.primitive)
@@ -96,7 +96,7 @@ def _describe_scalar(scalar: literals_pb2.Scalar) -> str:
             assert_never(other)
 
 
-def _describe_primitive(primitive: literals_pb2.Primitive) -> str:
+def _describe_primitive(primitive: literals_pb2.Primitive) -> str:  # noqa: PLR0911 one arm per kind of primitive
     match primitive.WhichOneof("value"):
         case "integer":
             return f"INTEGER {primitive.integer}"
@@ -123,7 +123,7 @@ def _describe_time(time: timestamp_pb2.Timestamp | duration_pb2.Duration) -> str
         return f"of {time.seconds} s and {time.nanos} ns"
 
 
-def describe_value(value: object) -> str:
+def describe_value(value: object) -> str:  # noqa: PLR0911 one arm per kind of value
     """Return a value as it comes from JSON or msgpack in words, with the names that literals have."""
     match value:
         case None:

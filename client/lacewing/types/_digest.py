@@ -1,8 +1,8 @@
 """The canonical digest: one identity per value, whatever the language, map order or protobuf library that sent it.
 
-A digest is SHA-256 over `v1:`, the kind of what is digested (`literal`, `literal_map`, `interface` or `message`), a zero
-byte and the canonical encoding. The encoding of scalars, containers and messages is in `_canonical.py`; literals are
-encoded by what they mean:
+A digest is SHA-256 over `v1:`, the kind of what is digested (`literal`, `literal_map`, `interface` or `message`), a
+zero byte and the canonical encoding. How scalars, containers and messages are encoded is in `_canonical.py`; literals
+are encoded by what they mean:
 
     h  string               a literal with `hash` set: the hash, and nothing else of it
     n  i f s T F            none, integer, float, string, boolean: as in `_canonical.py`
@@ -154,14 +154,14 @@ def _encode_literal(literal: literals_pb2.Literal, out: list[bytes]) -> None:
             out.append(b"o")
             canonical.encode_text(offloaded.uri, out)
             out.append(canonical.uint64(b"u", offloaded.size_bytes))
-            out.append(_message_bytes(offloaded.inferred_type))
+            _encode_type(offloaded.inferred_type, out)
         case None:
             out.append(b"-")
         case other:
             assert_never(other)
 
 
-def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:  # noqa: C901 one arm per kind of scalar
+def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:  # noqa: C901 one arm per kind
     match scalar.WhichOneof("value"):
         case "primitive":
             _encode_primitive(scalar.primitive, out)
@@ -170,7 +170,7 @@ def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:  # no
         case "union":
             if not _says_no_more_than_its_value(scalar.union.type):
                 out.append(b"U")
-                out.append(_message_bytes(scalar.union.type))
+                _encode_type(scalar.union.type, out)
             _encode_literal(scalar.union.value, out)
         case "binary":
             _encode_binary(scalar.binary, out)
@@ -185,11 +185,11 @@ def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:  # no
             canonical.encode_text(scalar.blob.uri, out)
         case "schema":
             out.append(b"c")
-            out.append(_message_bytes(scalar.schema.type))
+            _encode_type(scalar.schema.type, out)
             canonical.encode_text(scalar.schema.uri, out)
         case "structured_dataset":
             out.append(b"D")
-            out.append(_message_bytes(scalar.structured_dataset.metadata.structured_dataset_type))
+            _encode_type(scalar.structured_dataset.metadata.structured_dataset_type, out)
             canonical.encode_text(scalar.structured_dataset.uri, out)
         case "error":
             out.append(b"E")
@@ -243,16 +243,19 @@ def _says_no_more_than_its_value(literal_type: types_pb2.LiteralType) -> bool:
     return not tag or tag == SIMPLE_TAGS.get(literal_type.simple)
 
 
-def _message_bytes(message: Message) -> bytes:
-    return _cached_message_bytes(type(message), message.SerializeToString())
+def _encode_type(
+    literal_type: types_pb2.LiteralType | types_pb2.SchemaType | types_pb2.StructuredDatasetType, out: list[bytes]
+) -> None:
+    # Few types are in use at a time, and each comes with every value, so what they encode to is remembered. It does
+    # not depend on which of its serializations a type is remembered by.
+    out.append(_encoded_type(literal_type.DESCRIPTOR.name, literal_type.SerializeToString()))
 
 
 @lru_cache(maxsize=1024)
-def _cached_message_bytes(kind: type[Message], serialized: bytes) -> bytes:
-    # Few types are in use at a time, and each comes with every value. What other bytes of the same message would give
-    # is the same, so that the order in which they were serialized costs a miss here at most.
+def _encoded_type(kind: str, serialized: bytes) -> bytes:
+    message = getattr(types_pb2, kind).FromString(serialized)
     out: list[bytes] = []
-    _encoder.encode(kind.FromString(serialized), out, _is_cosmetic)
+    _encoder.encode(message, out, _is_cosmetic)
     return b"".join(out)
 
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 from google.protobuf import struct_pb2
 
 from lacewing.types._problem import ConversionError
 from lacewing.v1 import literals_pb2
+
+ExtType = msgpack.ExtType
+"""A value of a type that msgpack leaves to applications."""
+
+Timestamp = msgpack.Timestamp
+"""An instant in the type that msgpack itself defines for it."""
 
 TAG = "msgpack"
 """The `Binary.tag` of a msgpack value."""
@@ -42,7 +48,11 @@ def unpack(data: bytes) -> Any:
     """
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False)
-    except (ValueError, TypeError, RecursionError) as error:  # What msgpack raises for bytes of hostile or broken senders.
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # What msgpack raises for bytes of hostile or broken senders.
         raise ConversionError(f"is not msgpack: {str(error) or type(error).__name__}") from error
 
 

@@ -1,0 +1,33 @@
+"""The type system of Lacewing: which literals a type admits, what identifies a value, and how to convert values.
+
+Pure functions and objects over the messages of `lacewing.v1`, shared by the SDK and the server.
+"""
+
+from __future__ import annotations
+
+from lacewing.types._assign import admits_none, assignable, closest_variant, explain_mismatch
+from lacewing.types._check import InterfaceChecker, compile_checker
+from lacewing.types._describe import describe_literal, describe_type
+from lacewing.types._digest import digest_interface, digest_literal, digest_literal_map, digest_message
+from lacewing.types._json import JsonConverter, literal_map_from_json, literal_map_to_json
+from lacewing.types._problem import ConversionError, Problem
+
+__all__ = [
+    "ConversionError",
+    "InterfaceChecker",
+    "JsonConverter",
+    "Problem",
+    "admits_none",
+    "assignable",
+    "closest_variant",
+    "compile_checker",
+    "describe_literal",
+    "describe_type",
+    "digest_interface",
+    "digest_literal",
+    "digest_literal_map",
+    "digest_message",
+    "explain_mismatch",
+    "literal_map_from_json",
+    "literal_map_to_json",
+]
