@@ -1,0 +1,1 @@
+"""Lacewing: typed, versioned, retried, timed out and memoized tasks over gRPC."""
