@@ -11,16 +11,31 @@ from lacewing.types._describe import describe_literal, describe_type
 from lacewing.types._digest import digest_interface, digest_literal, digest_literal_map, digest_message
 from lacewing.types._json import JsonConverter, literal_map_from_json, literal_map_to_json
 from lacewing.types._problem import ConversionError, Problem
+from lacewing.types._python import (
+    AnnotationError,
+    Converter,
+    FunctionInterface,
+    TypeTransformer,
+    converter_for,
+    interface_of,
+    literal_type_of,
+    register_transformer,
+)
 
 __all__ = [
+    "AnnotationError",
     "ConversionError",
+    "Converter",
+    "FunctionInterface",
     "InterfaceChecker",
     "JsonConverter",
     "Problem",
+    "TypeTransformer",
     "admits_none",
     "assignable",
     "closest_variant",
     "compile_checker",
+    "converter_for",
     "describe_literal",
     "describe_type",
     "digest_interface",
@@ -28,6 +43,9 @@ __all__ = [
     "digest_literal_map",
     "digest_message",
     "explain_mismatch",
+    "interface_of",
     "literal_map_from_json",
     "literal_map_to_json",
+    "literal_type_of",
+    "register_transformer",
 ]

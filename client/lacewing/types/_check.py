@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from lacewing.types._assign import admits_none
 from lacewing.types._codecs import Codec, Form, compile_type
-from lacewing.types._problem import ConversionError, Gathering, Problem, capped, field_segment, unknown_name
+from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
 from lacewing.v1 import interface_pb2, literals_pb2, types_pb2
 
 
@@ -31,15 +31,16 @@ def compile_checker(literal_type: types_pb2.LiteralType) -> Callable[[literals_p
 def compile_variables(variables: interface_pb2.VariableMap, root: str) -> dict[str, Codec]:
     """Compile the type of each variable; problems of all types are raised as one error with paths under `root`."""
     codecs: dict[str, Codec] = {}
-    gathering = Gathering()
+    problems: list[Problem] = []
     for name, variable in variables.variables.items():
         literal_type = types_pb2.LiteralType()
         literal_type.CopyFrom(variable.type)
         try:
             codecs[name] = compile_type(literal_type)
         except ConversionError as error:
-            gathering.add(root + field_segment(name), error)
-    gathering.finish()
+            problems.extend(error.under(root + field_segment(name)).problems)
+    if problems:
+        raise ConversionError(capped(problems))
     return codecs
 
 

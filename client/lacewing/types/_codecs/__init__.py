@@ -7,6 +7,7 @@ from typing import assert_never
 
 from lacewing.types._codecs._base import Arm, Codec, Form
 from lacewing.types._codecs._containers import ListCodec, MapCodec, each_item, each_value
+from lacewing.types._codecs._opaque import OpaqueCodec
 from lacewing.types._codecs._record import RecordCodec, TreeCodec
 from lacewing.types._codecs._simple import (
     BooleanCodec,
@@ -33,7 +34,9 @@ __all__ = [
     "Form",
     "ListCodec",
     "MapCodec",
+    "OpaqueCodec",
     "RecordCodec",
+    "TreeCodec",
     "UnionCodec",
     "compile_type",
     "duration_of_nanos",

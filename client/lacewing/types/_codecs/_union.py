@@ -50,7 +50,7 @@ class UnionCodec(Codec):
         super().__init__(literal_type)
         self._variants = variants
         self._compile_type = compile_type
-        self._types = [variant.literal_type for variant in variants]
+        self._types = list(literal_type.union_type.variants)
         self._simple = [_simple_kind(variant_type) for variant_type in self._types]
         self._names = variant_names(self._types)
         self._known: dict[bytes, tuple[int, Codec | None]] = {

@@ -1,0 +1,19 @@
+"""Python values to literals and back, by annotation."""
+
+from __future__ import annotations
+
+from lacewing.types._python._compile import converter_for, literal_type_of, register_transformer
+from lacewing.types._python._converter import AnnotationError, Converter
+from lacewing.types._python._function import FunctionInterface, interface_of
+from lacewing.types._python._transformer import TypeTransformer
+
+__all__ = [
+    "AnnotationError",
+    "Converter",
+    "FunctionInterface",
+    "TypeTransformer",
+    "converter_for",
+    "interface_of",
+    "literal_type_of",
+    "register_transformer",
+]

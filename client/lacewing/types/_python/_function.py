@@ -1,0 +1,219 @@
+"""Functions as tasks: interface and defaults from the signature, arguments and results to literals and back."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lacewing.types._assign import admits_none
+from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
+from lacewing.types._python._compile import converter_for
+from lacewing.types._python._converter import AnnotationError, Converter, annotation_name, expected
+from lacewing.types._python._docstring import parameter_descriptions, return_description
+from lacewing.v1 import interface_pb2, literals_pb2
+
+
+class FunctionInterface:
+    """The interface of a function.
+
+    Inputs are its parameters. Outputs are the fields of a NamedTuple it returns, `o0`, `o1`, ... for the elements of a
+    tuple of fixed length, `o0` for anything else, and none for None or without an annotation.
+
+    Attributes:
+        typed_interface: The types of inputs and outputs, with descriptions from the docstring.
+        defaults: The inputs that have a default in the signature, with its literal.
+    """
+
+    typed_interface: interface_pb2.TypedInterface
+    defaults: interface_pb2.ParameterMap
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Compile a function.
+
+        Raises:
+            AnnotationError: A parameter has no annotation, or one without a literal type, or a default that does not
+                fit it; or the returned annotation has no literal type. The message names the function and parameter.
+        """
+        self._name = getattr(function, "__qualname__", repr(function))
+        hints = self._hints(function)
+        self._inputs: dict[str, Converter] = {}
+        self.defaults = interface_pb2.ParameterMap()
+        for parameter in inspect.signature(function).parameters.values():
+            self._add_input(parameter, hints)
+        self._returned = hints.get("return", type(None))
+        self._outputs = self._compile_outputs()
+        self.typed_interface = interface_pb2.TypedInterface(
+            inputs=_variables(self._inputs, parameter_descriptions(function)),
+            outputs=_variables(self._outputs, {"o0": return_description(function)}),
+        )
+
+    def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise AnnotationError(f"an annotation of {self._name} cannot be evaluated: {error}") from error
+
+    def _add_input(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+        name = parameter.name
+        where = f"{self._name}: parameter {name}"
+        if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+            raise AnnotationError(f"{where} cannot be given by name; a task takes each of its inputs by name")
+        if name not in hints:
+            raise AnnotationError(f"{where} has no annotation")
+        self._inputs[name] = _converter(hints[name], where)
+        if parameter.default is not inspect.Parameter.empty:
+            try:
+                default = self._inputs[name].to_literal(parameter.default)
+            except ConversionError as error:
+                raise AnnotationError(f"{where} has a default that does not fit its annotation: {error}") from error
+            self.defaults.parameters[name].default.CopyFrom(default)
+
+    def _compile_outputs(self) -> dict[str, Converter]:
+        where = f"{self._name}: what it returns"
+        if self._returned in (None, type(None)):
+            return {}
+        parts = _parts(self._returned)
+        if parts is None:
+            return {"o0": _converter(self._returned, where)}
+        return {name: _converter(annotation, f"{where} as {name}") for name, annotation in parts.items()}
+
+    def inputs_to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of arguments by name. Parameters with a default may be left out, and are left out.
+
+        Raises:
+            ConversionError: An argument does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
+        """
+        literals = _convert(
+            "inputs", "parameter", self._inputs, values, convert=Converter.to_literal, require=self._require_input
+        )
+        return literals_pb2.LiteralMap(literals=literals)
+
+    def literals_to_inputs(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
+        """Return the arguments of literals by name. Those left out are None if that fits, or left to their default.
+
+        Raises:
+            ConversionError: A literal does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
+        """
+        given = literals.literals
+        arguments = _convert(
+            "inputs", "parameter", self._inputs, given, convert=Converter.to_python, require=self._require_input
+        )
+        left_out = [name for name in self._inputs if name not in given and name not in self.defaults.parameters]
+        return arguments | dict.fromkeys(left_out)
+
+    def outputs_to_literals(self, value: Any) -> literals_pb2.LiteralMap:
+        """Return the literals of what the function returned.
+
+        Raises:
+            ConversionError: The value does not fit the annotation. Paths begin with `outputs`.
+        """
+        values = self._split(value)
+        literals = _convert(
+            "outputs", "output", self._outputs, values, convert=Converter.to_literal, require=_require_output
+        )
+        return literals_pb2.LiteralMap(literals=literals)
+
+    def literals_to_outputs(self, literals: literals_pb2.LiteralMap) -> Any:
+        """Return what the function returned, from its literals.
+
+        Raises:
+            ConversionError: A literal does not fit, is missing, or is not an output. Paths begin with `outputs`.
+        """
+        given = literals.literals
+        values = _convert(
+            "outputs", "output", self._outputs, given, convert=Converter.to_python, require=_require_output
+        )
+        ordered = [values.get(name) for name in self._outputs]
+        if not self._outputs and _parts(self._returned) is None:
+            return None
+        if _parts(self._returned) is None:
+            return ordered[0]
+        return tuple(ordered) if typing.get_origin(self._returned) is tuple else self._returned(*ordered)
+
+    def _split(self, value: Any) -> Mapping[str, Any]:
+        parts = _parts(self._returned)
+        if parts is None:
+            if self._outputs:
+                return {"o0": value}
+            if value is not None:
+                raise expected(type(None), value).under("outputs")
+            return {}
+        if not isinstance(value, tuple) or len(value) != len(parts):
+            raise expected(self._returned, value).under("outputs")
+        return dict(zip(parts, value, strict=True))
+
+    def _require_input(self, name: str, converter: Converter) -> None:
+        if name not in self.defaults.parameters:
+            _require_output(name, converter)
+
+
+def interface_of(function: Callable[..., Any]) -> FunctionInterface:
+    """Return the interface of a function, sync or async.
+
+    Raises:
+        AnnotationError: See `FunctionInterface`.
+    """
+    return FunctionInterface(function)
+
+
+def _converter(annotation: Any, where: str) -> Converter:
+    try:
+        return converter_for(annotation)
+    except AnnotationError as error:
+        raise AnnotationError(f"{where} is annotated {annotation_name(annotation)}: {error}") from None
+
+
+def _parts(returned: Any) -> dict[str, Any] | None:
+    """Return the outputs of a function that returns several, by name; None if it returns one value or none."""
+    if isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_field_defaults"):
+        return typing.get_type_hints(returned, include_extras=True)
+    arguments = typing.get_args(returned)
+    if typing.get_origin(returned) is tuple and Ellipsis not in arguments:
+        return {f"o{index}": argument for index, argument in enumerate(arguments)}
+    return None
+
+
+def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, str]) -> interface_pb2.VariableMap:
+    return interface_pb2.VariableMap(
+        variables={
+            name: interface_pb2.Variable(type=converter.literal_type, description=descriptions.get(name, ""))
+            for name, converter in converters.items()
+        }
+    )
+
+
+def _require_output(name: str, converter: Converter) -> None:  # noqa: ARG001 names do not matter where none has a default
+    if not admits_none(converter.literal_type):
+        raise ConversionError("is missing")
+
+
+def _convert(
+    root: str,
+    kind: str,
+    converters: Mapping[str, Converter],
+    values: Mapping[str, Any],
+    *,
+    convert: Callable[[Converter, Any], Any],
+    require: Callable[[str, Converter], None],
+) -> dict[str, Any]:
+    """Convert values by name; `require` raises for a value that is missing and must not be."""
+    converted: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, converter in converters.items():
+        try:
+            if name in values:
+                converted[name] = convert(converter, values[name])
+            else:
+                require(name, converter)
+        except ConversionError as error:
+            problems.extend(error.under(root + field_segment(name)).problems)
+    problems.extend(
+        Problem(root + field_segment(name), unknown_name(kind, name, converters))
+        for name in values
+        if name not in converters
+    )
+    if problems:
+        raise ConversionError(capped(problems))
+    return converted
