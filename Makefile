@@ -84,7 +84,7 @@ check-protos: $(VENV)/.development
 	@$(BIN)/python tests/check/breaking.py
 
 check-imports: $(VENV)/.development
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 check-stubs: $(VENV)/.development
 	@rm -rf build/stubs
