@@ -1,0 +1,152 @@
+"""What a request runs: the identity of the task, and how its values become literals and back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+
+from lacewing.errors import InputsInvalid, Violation
+from lacewing.task import AnyTask, Task
+from lacewing.types import ConversionError, JsonConverter
+from lacewing.v1 import execution_pb2, identifiers_pb2, literals_pb2, task_pb2
+
+TaskReference: TypeAlias = AnyTask | str | identifiers_pb2.TaskId
+"""A task: the Task itself, `"name"`, `"name@version"`, or a TaskId."""
+
+FetchVersion: TypeAlias = Callable[[identifiers_pb2.TaskId], Awaitable[task_pb2.TaskVersion]]
+
+# The name of the output of a task whose result has no parts with names.
+_SINGLE_OUTPUT = "o0"
+
+
+class Target(Protocol):
+    """Something that can be executed."""
+
+    @property
+    def id(self) -> identifiers_pb2.TaskId:
+        """Its identity."""
+
+    async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of inputs.
+
+        Raises:
+            InputsInvalid: A value does not fit.
+        """
+
+    async def result(self, execution: execution_pb2.Execution) -> Any:
+        """Return the result of an execution that succeeded."""
+
+    def refused(self) -> None:
+        """Take note that the server refused the inputs."""
+
+
+class FunctionTarget:
+    """A task whose function is here."""
+
+    def __init__(self, task: AnyTask, project: str, domain: str) -> None:
+        self.id = task.id(project, domain)
+        self._interface = task.interface
+
+    async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of inputs, by the annotations of the function."""
+        try:
+            return self._interface.inputs_to_literals(values)
+        except ConversionError as error:
+            raise _inputs_invalid(self.id, error) from error
+
+    async def result(self, execution: execution_pb2.Execution) -> Any:
+        """Return what the function returned."""
+        return self._interface.literals_to_outputs(execution.outputs)
+
+    def refused(self) -> None:
+        """Do nothing: the interface is that of the function, whatever the server thinks of it."""
+
+
+class NamedTarget:
+    """A task that is only known by its name: values are plain, as in JSON, and converted by its interface.
+
+    The interface is fetched from the server when it is first needed. Where no version is named, each request runs the
+    one that is registered last, and the interface follows when that changes.
+    """
+
+    def __init__(self, task_id: identifiers_pb2.TaskId, fetch: FetchVersion) -> None:
+        self.id = task_id
+        self._fetch = fetch
+        self._latest = ""
+        self._versions: dict[str, tuple[JsonConverter, JsonConverter]] = {}
+
+    async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of inputs that are plain values."""
+        try:
+            converter, _ = await self._converters(self.id.version or self._latest)
+            return converter.to_literals(values)
+        except ConversionError as error:
+            self.refused()
+            raise _inputs_invalid(self.id, error) from error
+
+    async def result(self, execution: execution_pb2.Execution) -> Any:
+        """Return the outputs as plain values: None, the value of the only output if it has no name, or a dict."""
+        _, converter = await self._converters(execution.task.version)
+        self._latest = execution.task.version
+        outputs = converter.to_json(execution.outputs)
+        if outputs.keys() <= {_SINGLE_OUTPUT}:
+            return outputs.get(_SINGLE_OUTPUT)
+        return outputs
+
+    def refused(self) -> None:
+        """Look for the interface anew: a version that was registered since may take the inputs."""
+        self._latest = ""
+
+    async def _converters(self, version: str) -> tuple[JsonConverter, JsonConverter]:
+        if version not in self._versions:
+            wanted = identifiers_pb2.TaskId()
+            wanted.CopyFrom(self.id)
+            wanted.version = version
+            fetched = await self._fetch(wanted)
+            version = self._latest = fetched.id.version
+            interface = fetched.spec.template.interface
+            converters = JsonConverter(interface.inputs), JsonConverter(interface.outputs, "outputs")
+            self._versions[version] = converters
+        return self._versions[version]
+
+
+def task_id(reference: TaskReference, project: str, domain: str) -> identifiers_pb2.TaskId:
+    """Return the identity of a task, completed by the client's project and domain."""
+    if isinstance(reference, Task):
+        return reference.id(project, domain)
+    if isinstance(reference, str):
+        name, at, version = reference.partition("@")
+        return identifiers_pb2.TaskId(project=project, domain=domain, name=name, version=version if at else "")
+    return identifiers_pb2.TaskId(
+        project=reference.project or project,
+        domain=reference.domain or domain,
+        name=reference.name,
+        version=reference.version,
+    )
+
+
+def execution_id(
+    reference: identifiers_pb2.ExecutionId | str, project: str, domain: str
+) -> identifiers_pb2.ExecutionId:
+    """Return the identity of an execution: of itself, of `"name"`, or of `"project/domain/name"`."""
+    if isinstance(reference, str):
+        parts = reference.split("/")
+        if len(parts) not in (1, 3):
+            raise ValueError(f'an execution is "name" or "project/domain/name", not {reference!r}')
+        *place, name = parts
+        project, domain = place or (project, domain)
+        return identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
+    return identifiers_pb2.ExecutionId(
+        project=reference.project or project, domain=reference.domain or domain, name=reference.name
+    )
+
+
+def _inputs_invalid(task: identifiers_pb2.TaskId, error: ConversionError) -> InputsInvalid:
+    return InputsInvalid(
+        f"the inputs do not fit the interface of {task.name}",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        metadata={"task": task.name},
+        violations=[Violation(problem.path, problem.message) for problem in error.problems],
+    )

@@ -1,0 +1,399 @@
+"""The client: registers tasks, executes them, and reads what the server keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+
+import grpc
+
+from lacewing._channel import resolve_address, rpc_errors
+from lacewing._handle import Handle, check_succeeded, duration, seconds
+from lacewing._resources import Resources
+from lacewing._stream import ExecuteStream
+from lacewing._target import FunctionTarget, NamedTarget, Target, TaskReference, execution_id
+from lacewing.errors import InputsInvalid, LacewingError
+from lacewing.task import AnyTask, Task
+from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, task_pb2
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+# A call that waits for an execution without bound: gRPC wants a deadline nevertheless. And what a call may take beyond
+# its wait.
+_LONGEST_WAIT = timedelta(days=30).total_seconds()
+_SLACK = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How requests are executed; see `Client.with_options`."""
+
+    cache_mode: execution_pb2.CacheMode.ValueType = execution_pb2.CACHE_MODE_UNSPECIFIED
+    """How to use the cache. Default: answer from it if it has an entry, else run and fill it."""
+    deadline: timedelta | float | None = None
+    """The most an execution may take from creation to end, in seconds if a number. Default: that of the task."""
+    timeout: timedelta | float | None = None
+    """The most to wait for a result, in seconds if a number; the execution goes on after it. Default: without bound."""
+    name: str = ""
+    """The name of the execution, so that repeating the request gives the execution that exists. For one request."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels to find executions by."""
+    cancel_on_disconnect: bool = False
+    """Whether an execution is cancelled when its caller is cancelled, or goes away. Each is then a call of its own."""
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `Options`, as keyword arguments."""
+
+    cache_mode: execution_pb2.CacheMode.ValueType
+    deadline: timedelta | float | None
+    timeout: timedelta | float | None
+    name: str
+    labels: Mapping[str, str]
+    cancel_on_disconnect: bool
+
+
+class Client(Resources):
+    """A client of one server, or of one address behind which there are many.
+
+    Use it as `async with Client() as client:`, on one event loop. It connects at first use, and again whenever the
+    connection breaks. Concurrent requests share one stream: thousands at a time are well.
+
+    Every method raises `RefusedError` (the server did not take the request) and `CallFailed` (it did not answer), with
+    their subclasses; what waits for a result also `TaskDidNotSucceed`.
+
+    Args:
+        address: Where the server is, `host:port`. Default: $LACEWING_ADDRESS, else `127.0.0.1:7400`.
+        project: The project of tasks and executions that do not name their own. Default: the server's.
+        domain: The domain of those. Default: the server's.
+        credentials: For a server behind TLS. Default: plain text.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        project: str = "",
+        domain: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        super().__init__(resolve_address(address), credentials, project, domain)
+        self._options = Options()
+        self._targets: dict[tuple[str, str, str, str], NamedTarget] = {}
+
+    @cached_property
+    def _stream(self) -> ExecuteStream:
+        return ExecuteStream(self.channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection. Executions go on; what waits for a result fails with `CallFailed`."""
+        if "_stream" in vars(self):
+            await self._stream.close()
+        if "channel" in vars(self):
+            await self.channel.close()
+
+    def with_options(self, **options: Unpack[OptionFields]) -> Self:
+        """Return a client that shares this connection, and makes its requests with these options.
+
+        Closing either closes both.
+
+        Args:
+            **options: Fields of `Options`; what is not given stays as it is.
+        """
+        # Opened now if they are not, so that both clients have the same.
+        _ = self.channel, self._stream
+        derived = copy.copy(self)
+        derived._options = replace(self._options, **options)  # noqa: SLF001 it is of this class
+        return derived
+
+    async def register(self, *tasks: AnyTask) -> list[task_pb2.TaskVersion]:
+        """Register tasks, and return the version of each. Registering again what has not changed is no error.
+
+        Raises:
+            TaskVersionConflict: The version of a task exists with another spec.
+        """
+        responses = await asyncio.gather(
+            *(self.register_task(each.id(self.project, self.domain), each.spec) for each in tasks)
+        )
+        return [response.task_version for response in responses]
+
+    @overload
+    async def execute(
+        self,
+        task: Task[_Parameters, Coroutine[Any, Any, _Result]],
+        /,
+        *args: _Parameters.args,
+        **inputs: _Parameters.kwargs,
+    ) -> _Result: ...
+
+    @overload
+    async def execute(
+        self, task: Task[_Parameters, _Result], /, *args: _Parameters.args, **inputs: _Parameters.kwargs
+    ) -> _Result: ...
+
+    @overload
+    async def execute(self, task: str | identifiers_pb2.TaskId, /, **inputs: Any) -> Any: ...
+
+    async def execute(self, task: TaskReference, /, *args: Any, **inputs: Any) -> Any:
+        """Execute a task, wait for its end, and return its result.
+
+        Cancelling the wait does not cancel the execution, unless the options say `cancel_on_disconnect`.
+
+        Args:
+            task: The task itself, `"name"`, `"name@version"`, or a TaskId. A task that is only named takes and gives
+                plain values, as in JSON.
+            *args: Its inputs, by position.
+            **inputs: Its inputs, by name.
+
+        Raises:
+            InputsInvalid: The inputs do not fit the interface.
+            TaskNotFound: The task is not registered.
+            TaskDidNotSucceed: It failed, timed out or was cancelled.
+            WaitTimedOut: It has not ended within the `timeout` of the options.
+        """
+        target = self._target(task)
+        request = await self._request(target, _named(task, args, inputs))
+        if request.cancel_on_disconnect:
+            return await self._outcome(target, self._execute_alone(request))
+        return await self._outcome(target, self._stream.submit(request))
+
+    @overload
+    async def submit(
+        self,
+        task: Task[_Parameters, Coroutine[Any, Any, _Result]],
+        /,
+        *args: _Parameters.args,
+        **inputs: _Parameters.kwargs,
+    ) -> Handle[_Result]: ...
+
+    @overload
+    async def submit(
+        self, task: Task[_Parameters, _Result], /, *args: _Parameters.args, **inputs: _Parameters.kwargs
+    ) -> Handle[_Result]: ...
+
+    @overload
+    async def submit(self, task: str | identifiers_pb2.TaskId, /, **inputs: Any) -> Handle[Any]: ...
+
+    async def submit(self, task: TaskReference, /, *args: Any, **inputs: Any) -> Handle[Any]:
+        """Create an execution and return a handle on it at once. Arguments and errors as of `execute`."""
+        target = self._target(task)
+        request = await self._request(target, _named(task, args, inputs))
+        create = execution_service_pb2.CreateExecutionRequest(request=request)
+        with rpc_errors():
+            response = await self.executions.CreateExecution(create, timeout=_SLACK * 2)
+        return Handle(self, response.execution.id, target.result)
+
+    def handle(self, execution: identifiers_pb2.ExecutionId | str, task: TaskReference) -> Handle[Any]:
+        """Return a handle on an execution that was submitted earlier, maybe elsewhere.
+
+        Args:
+            execution: Its identity, its name, or `"project/domain/name"`.
+            task: Its task, by which the result is converted.
+        """
+        return Handle(self, execution_id(execution, self.project, self.domain), self._target(task).result)
+
+    @overload
+    def map(
+        self,
+        task: Task[..., Coroutine[Any, Any, _Result]],
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 1000,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncIterator[_Result]: ...
+
+    @overload
+    def map(
+        self,
+        task: Task[..., _Result],
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 1000,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncIterator[_Result]: ...
+
+    @overload
+    def map(
+        self,
+        task: TaskReference,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 1000,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Any]: ...
+
+    async def map(
+        self,
+        task: TaskReference,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 1000,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Any]:
+        """Execute a task once for each of the inputs, and yield the results.
+
+        Inputs are taken from the iterable as results are, so that it may be endless. When the iteration ends early,
+        what is under way goes on, and its results are dropped.
+
+        Args:
+            task: As of `execute`.
+            inputs: The inputs of each execution, by name.
+            concurrency: The most executions under way at a time, at least 1.
+            ordered: Whether results come in the order of the inputs, or as they become known.
+            return_exceptions: Whether the errors of single executions are yielded as their results, or the first one is
+                raised and ends the iteration.
+
+        Raises:
+            ValueError: The concurrency is less than 1.
+            LacewingError: As of `execute`, unless they are yielded.
+        """
+        if concurrency < 1:
+            raise ValueError(f"the concurrency is at least 1, not {concurrency}")
+        target = self._target(task)
+        window = _Ordered() if ordered else _Unordered()
+        remaining = iter(inputs)
+        is_more = True
+        try:
+            while is_more or window.size:
+                while is_more and window.size < concurrency:
+                    values = next(remaining, None)
+                    if values is None:
+                        is_more = False
+                    else:
+                        window.add(await self._start(target, values))
+                if window.size:
+                    try:
+                        result = await self._outcome(target, await window.next())
+                    except LacewingError as error:
+                        if not return_exceptions:
+                            raise
+                        result = error
+                    yield result
+        finally:
+            window.drop()
+
+    async def _start(self, target: Target, values: Mapping[str, Any]) -> asyncio.Future[execution_pb2.Execution]:
+        """Submit one of many; what is wrong with its inputs is its outcome."""
+        try:
+            return self._stream.submit(await self._request(target, values))
+        except LacewingError as error:
+            refused: asyncio.Future[execution_pb2.Execution] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
+    async def _outcome(self, target: Target, execution: Awaitable[execution_pb2.Execution]) -> Any:
+        try:
+            ended = await execution
+        except InputsInvalid:
+            target.refused()
+            raise
+        check_succeeded(ended)
+        return await target.result(ended)
+
+    async def _execute_alone(self, request: execution_service_pb2.ExecuteRequest) -> execution_pb2.Execution:
+        wait = seconds(request.wait_timeout.ToTimedelta()) if request.HasField("wait_timeout") else _LONGEST_WAIT
+        with rpc_errors():
+            return (await self.executions.Execute(request, timeout=wait + _SLACK)).execution
+
+    async def _request(self, target: Target, values: Mapping[str, Any]) -> execution_service_pb2.ExecuteRequest:
+        options = self._options
+        return execution_service_pb2.ExecuteRequest(
+            task=target.id,
+            inputs=await target.inputs(values),
+            cache_mode=options.cache_mode,
+            name=options.name,
+            request_id=uuid.uuid4().hex,
+            deadline=None if options.deadline is None else duration(options.deadline),
+            labels=options.labels,
+            wait_timeout=None if options.timeout is None else duration(options.timeout),
+            cancel_on_disconnect=options.cancel_on_disconnect,
+        )
+
+    def _target(self, task: TaskReference) -> Target:
+        if isinstance(task, Task):
+            return FunctionTarget(task, self.project, self.domain)
+        identity = self._task_id(task)
+        key = identity.project, identity.domain, identity.name, identity.version
+        if key not in self._targets:
+            self._targets[key] = NamedTarget(identity, self._fetch_version)
+        return self._targets[key]
+
+    async def _fetch_version(self, task: identifiers_pb2.TaskId) -> task_pb2.TaskVersion:
+        return (await self.get_task(task)).task_version
+
+
+def _named(task: TaskReference, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all inputs by name."""
+    if not args:
+        return inputs
+    if not isinstance(task, Task):
+        raise TypeError("the inputs of a task that is only named are given by name")
+    return inspect.signature(task.function).bind(*args, **inputs).arguments
+
+
+class _Ordered:
+    """What is under way, in the order it was begun."""
+
+    def __init__(self) -> None:
+        self._futures: deque[asyncio.Future[execution_pb2.Execution]] = deque()
+
+    @property
+    def size(self) -> int:
+        return len(self._futures)
+
+    def add(self, future: asyncio.Future[execution_pb2.Execution]) -> None:
+        self._futures.append(future)
+
+    async def next(self) -> asyncio.Future[execution_pb2.Execution]:
+        return self._futures.popleft()
+
+    def drop(self) -> None:
+        for future in self._futures:
+            future.cancel()
+
+
+class _Unordered:
+    """What is under way, in the order it ends."""
+
+    def __init__(self) -> None:
+        self._futures: set[asyncio.Future[execution_pb2.Execution]] = set()
+        self._done: asyncio.Queue[asyncio.Future[execution_pb2.Execution]] = asyncio.Queue()
+
+    @property
+    def size(self) -> int:
+        return len(self._futures)
+
+    def add(self, future: asyncio.Future[execution_pb2.Execution]) -> None:
+        self._futures.add(future)
+        future.add_done_callback(self._done.put_nowait)
+
+    async def next(self) -> asyncio.Future[execution_pb2.Execution]:
+        future = await self._done.get()
+        self._futures.remove(future)
+        return future
+
+    def drop(self) -> None:
+        for future in self._futures:
+            future.cancel()
