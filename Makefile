@@ -51,9 +51,8 @@ bench: $(VENV)/.server ## Measure speed, CPU and memory; writes build/bench.json
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
 build: $(VENV)/.development ## Build the wheel and the source archive into dist/
-	@rm -rf dist
-	@$(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log >&2; rm -f build.log; exit 1; }
-	@rm -f build.log
+	@rm -rf dist && mkdir -p build
+	@$(BIN)/python -m build --outdir dist > build/build.log 2>&1 || { cat build/build.log >&2; exit 1; }
 	@ls dist/*
 
 pin: ## Take the newest versions of all dependencies and write them into the constraints
