@@ -171,15 +171,14 @@ class ExecuteStream:
         call = self._open()
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
-            while True:
-                response = await call.read()
-                if response is grpc.aio.EOF:
-                    return ServerUnavailable("the server ended the stream")
+            async for response in call:
                 self._answers += len(response.outcomes)
                 for outcome in response.outcomes:
                     self._settle(outcome)
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error)
+        else:
+            return ServerUnavailable("the server ended the stream")
         finally:
             call.cancel()
             writer.cancel()
