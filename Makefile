@@ -89,7 +89,7 @@ check-imports: $(VENV)/.development
 check-stubs: $(VENV)/.development
 	@rm -rf build/stubs
 	@$(MAKE) --no-print-directory proto STUBS=build/stubs
-	@diff -r --exclude=__init__.py --exclude=__pycache__ build/stubs/lacewing/v1 client/lacewing/v1 \
+	@diff -rq --exclude=__init__.py --exclude=__pycache__ build/stubs/lacewing/v1 client/lacewing/v1 \
 	  || { echo "The stubs are not those of the protos: run make proto."; exit 1; }
 	@echo "The stubs are fresh."
 
