@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import grpc
@@ -95,11 +94,11 @@ class RefusedError(LacewingError):
         self.code = code
         if reason:
             self.reason = reason
-        self.metadata = MappingProxyType(dict(metadata or {}))
+        self.metadata: Mapping[str, str] = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_delay = retry_delay
         # All arguments, so that the error can be pickled.
-        super().__init__(message, code, self.reason, dict(self.metadata), self.violations, retry_delay)
+        super().__init__(message, code, self.reason, self.metadata, self.violations, retry_delay)
 
     def __str__(self) -> str:
         return "\n  ".join([f"{self.reason or self.code.name}: {self.message}", *map(str, self.violations)])

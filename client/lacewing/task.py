@@ -75,6 +75,8 @@ class Task(Generic[_Parameters, _Result]):
         is_async: Whether it is an `async def`.
     """
 
+    __name__: str
+
     def __init__(
         self,
         function: Callable[_Parameters, _Result],
