@@ -157,6 +157,8 @@ def _mismatch(upstream: types_pb2.LiteralType, downstream: types_pb2.LiteralType
 def _from_union(upstream: types_pb2.LiteralType, downstream: types_pb2.LiteralType) -> str | None:
     if not upstream.union_type.variants:
         return "a union without variants fits nothing"
+    if upstream == downstream:
+        return None
     for variant in upstream.union_type.variants:
         reason = explain_mismatch(variant, downstream)
         if reason is not None:

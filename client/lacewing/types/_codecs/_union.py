@@ -147,6 +147,10 @@ class UnionCodec(Codec):
         if not literal.scalar.HasField("union"):
             return self._bare_index(literal), literal
         union = literal.scalar.union
+        if union.type.HasField("union_type") and union.type not in self._types:
+            # A union inside the union: its variants belong to ours one by one, as they do when types are compared.
+            self._compile_type(union.type).check(union.value)
+            return self._resolve(union.value)
         index, declared = self._declared(union.type)
         if declared is not None:
             declared.check(union.value)
