@@ -1,0 +1,77 @@
+"""The binary identities that the store and the wire of workers use: executions, tasks, queues, lease tokens.
+
+An execution id is 12 bytes. A generated one begins with the milliseconds of its creation, so that ids sort by time; its
+name is ``x`` and the id in base 32. The id of a *given* name or request id is a digest of it: that makes creation
+idempotent by the mere existence of the record.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from typing import Final
+
+ID_BYTES: Final = 12
+NONCE_BYTES: Final = 8
+_GENERATED_NAME_LENGTH: Final = 21
+_REQUEST_MARK: Final = b"\xfe"  # a generated id begins with 0x01 until the year 2527
+_NAME_MARK: Final = b"\xff"
+
+
+def new_execution_id(now_ms: int) -> bytes:
+    """Makes an id that sorts by time."""
+    return now_ms.to_bytes(6, "big") + os.urandom(6)
+
+
+def requested_execution_id(project: str, domain: str, request_id: str) -> bytes:
+    """The id that a request id stands for."""
+    return _REQUEST_MARK + _digest(project, domain, request_id)[: ID_BYTES - 1]
+
+
+def execution_id_of(project: str, domain: str, name: str) -> bytes:
+    """The id of the execution with this name."""
+    if len(name) == _GENERATED_NAME_LENGTH and name[0] == "x":
+        try:
+            decoded = base64.b32hexdecode(name[1:].upper() + "====")
+        except ValueError:  # not base 32: a name somebody chose
+            decoded = b""
+        if len(decoded) == ID_BYTES and execution_name(decoded) == name:
+            return decoded
+    return _NAME_MARK + _digest(project, domain, name)[: ID_BYTES - 1]
+
+
+def execution_name(execution_id: bytes) -> str:
+    """The name of an execution that was given none."""
+    return "x" + base64.b32hexencode(execution_id).decode().rstrip("=").lower()
+
+
+def task_ref(project: str, domain: str, name: str) -> bytes:
+    """The short identity of a task, all versions together: keys of its versions, index and cache."""
+    return _digest(project, domain, name)[:ID_BYTES]
+
+
+def queue_ref(project: str, domain: str, name: str, task_type: str, queue: str) -> bytes:
+    """The short identity of a ready queue: one per task, task type and queue label."""
+    return _digest(project, domain, name, task_type, queue)[:ID_BYTES]
+
+
+def new_nonce() -> bytes:
+    """Makes the secret half of a lease token."""
+    return os.urandom(NONCE_BYTES)
+
+
+def lease_token(execution_id: bytes, nonce: bytes) -> bytes:
+    """The token that proves a lease."""
+    return execution_id + nonce
+
+
+def split_token(token: bytes) -> tuple[bytes, bytes] | None:
+    """The execution id and nonce of a token, or None if it cannot be one."""
+    if len(token) != ID_BYTES + NONCE_BYTES:
+        return None
+    return token[:ID_BYTES], token[ID_BYTES:]
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()

@@ -1,0 +1,87 @@
+"""A task version made ready to run: everything the engine needs, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf import duration_pb2
+
+from lacewing.types import InterfaceChecker, digest_interface, digest_literal_map
+from lacewing.v1 import identifiers_pb2, interface_pb2, literals_pb2, task_pb2
+from lacewing_server.domain import identity
+
+MAX_LOSSES_DEFAULT: Final = 3
+QUEUE_DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What applies where a task declares nothing. Durations are milliseconds."""
+
+    attempt_timeout: int
+    retention: int
+    max_queued: int
+
+
+class ReadyTask:
+    """One task version with its checkers, its bounds and the static half of its cache key."""
+
+    def __init__(self, version: task_pb2.TaskVersion, defaults: Defaults) -> None:
+        spec = version.spec
+        template, policy = spec.template, spec.policy
+        task_id = version.id
+        self.version = version
+        self.id: identifiers_pb2.TaskId = task_id
+        self.queue_label = policy.queue or QUEUE_DEFAULT
+        self.ref = identity.task_ref(task_id.project, task_id.domain, task_id.name)
+        self.queue_ref = identity.queue_ref(
+            task_id.project, task_id.domain, task_id.name, template.type, self.queue_label
+        )
+        self.input_variables: interface_pb2.VariableMap = template.interface.inputs
+        self.output_variables: interface_pb2.VariableMap = template.interface.outputs
+        self.inputs = InterfaceChecker(self.input_variables, spec.default_inputs, root="inputs")
+        self.outputs = InterfaceChecker(self.output_variables, root="outputs")
+        self.max_failures = template.metadata.retries.retries + 1
+        self.max_losses = policy.max_losses if policy.HasField("max_losses") else MAX_LOSSES_DEFAULT
+        self.attempt_timeout = milliseconds(template.metadata.timeout) or defaults.attempt_timeout
+        self.queue_timeout = milliseconds(policy.queue_timeout)
+        self.deadline = milliseconds(policy.deadline)
+        self.retention = milliseconds(policy.retention) or defaults.retention
+        self.max_queued = policy.max_queued if policy.HasField("max_queued") else defaults.max_queued
+        self.idempotent = policy.idempotent if policy.HasField("idempotent") else True
+        self.non_retryable = frozenset(policy.non_retryable_codes)
+        self.cached = template.metadata.discoverable
+        self.serialized = self.cached and template.metadata.cache_serializable
+        self.cache_version = template.metadata.discovery_version
+        self.cache_ttl = milliseconds(policy.cache.ttl)
+        self._ignored = frozenset(template.metadata.cache_ignore_input_vars)
+        self._key = self._static_key()
+
+    def cache_key(self, inputs: literals_pb2.LiteralMap) -> bytes:
+        """The key of the entry for these inputs, which are complete: defaults are filled in."""
+        key = self._key.copy()
+        key.update(digest_literal_map(inputs, ignore=self._ignored))
+        return key.digest()[:16]
+
+    def _static_key(self) -> hashlib._Hash:
+        shared = self.version.spec.policy.cache.scope == task_pb2.CachePolicy.SCOPE_PROJECT
+        parts = (
+            b"v1:cache",
+            self.id.project.encode(),
+            b"" if shared else self.id.domain.encode(),
+            self.id.name.encode(),
+            self.cache_version.encode(),
+            digest_interface(self.version.spec.template.interface),
+        )
+        key = hashlib.sha256()
+        for part in parts:
+            key.update(len(part).to_bytes(4, "big"))
+            key.update(part)
+        return key
+
+
+def milliseconds(duration: duration_pb2.Duration) -> int:
+    """A duration in whole milliseconds, rounded up; 0 if unset."""
+    return duration.seconds * 1_000 + -(-duration.nanos // 1_000_000)

@@ -1,0 +1,1 @@
+"""Use cases and loops, in asyncio code that reads from top to bottom."""

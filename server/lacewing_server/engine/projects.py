@@ -1,0 +1,135 @@
+"""Projects and domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import timestamp_pb2
+
+from lacewing.v1 import errors_pb2, project_pb2
+from lacewing_server.domain import names
+from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.store.redis.store import Store
+
+_DISPLAY_NAME_MAX = 64
+_DESCRIPTION_MAX = 300
+
+
+class Projects:
+    """The projects, kept at hand; news of changes come from the store."""
+
+    def __init__(self, store: Store, default_project: str, domains: Sequence[str]) -> None:
+        self._store = store
+        self.default_project = default_project
+        self.domains = tuple(domains)
+        self._known: dict[str, project_pb2.Project] = {}
+
+    async def start(self) -> None:
+        """Makes sure that the default project exists."""
+        project = project_pb2.Project(id=self.default_project, state=project_pb2.Project.STATE_ACTIVE)
+        self._stamp(project)
+        await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString())
+
+    def forget(self) -> None:
+        """Forgets what is at hand: a project has changed somewhere."""
+        self._known.clear()
+
+    async def complete(self, project: str, domain: str) -> tuple[str, str]:
+        """Fills in defaults, and makes sure that project and domain exist."""
+        project, domain = project or self.default_project, domain or self.domains[0]
+        if domain not in self.domains:
+            raise DomainError(
+                errors_pb2.ERROR_REASON_DOMAIN_NOT_FOUND,
+                f'there is no domain "{domain[:80]}"; configured are {", ".join(self.domains)}',
+                metadata={"domain": domain[:80], "configured": ",".join(self.domains)},
+            )
+        if project not in self._known:
+            await self.get(project)
+        return project, domain
+
+    async def require_active(self, project: str) -> None:
+        """Refuses what an archived project does not take."""
+        known = self._known.get(project) or await self.get(project)
+        if known.state == project_pb2.Project.STATE_ARCHIVED:
+            raise DomainError(
+                errors_pb2.ERROR_REASON_PROJECT_ARCHIVED,
+                f'project "{project}" is archived; restore it with UpdateProject',
+                metadata={"project": project},
+            )
+
+    def is_archived(self, project: str) -> bool:
+        """Whether a project that is at hand is archived."""
+        known = self._known.get(project)
+        return known is not None and known.state == project_pb2.Project.STATE_ARCHIVED
+
+    async def get(self, project_id: str) -> project_pb2.Project:
+        """Reads a project."""
+        project_id = project_id or self.default_project
+        value = await self._store.call("HGET", self._store.keys.projects, project_id)
+        if value is None:
+            raise DomainError(
+                errors_pb2.ERROR_REASON_PROJECT_NOT_FOUND,
+                f'there is no project "{project_id[:80]}"; create it with CreateProject',
+                metadata={"project": project_id[:80]},
+            )
+        project = project_pb2.Project.FromString(value)
+        self._known[project_id] = project
+        return project
+
+    async def create(self, given: project_pb2.Project) -> project_pb2.Project:
+        """Creates a project."""
+        violations = Violations()
+        names.check_dns_label(given.id, "project.id", violations)
+        self._check_texts(given, violations)
+        violations.raise_if_any()
+        project = project_pb2.Project(
+            id=given.id,
+            display_name=given.display_name,
+            description=given.description,
+            state=project_pb2.Project.STATE_ACTIVE,
+        )
+        self._stamp(project)
+        if not await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString()):
+            raise DomainError(
+                errors_pb2.ERROR_REASON_PROJECT_ALREADY_EXISTS,
+                f'project "{project.id}" exists',
+                metadata={"project": project.id},
+            )
+        return project
+
+    async def update(self, given: project_pb2.Project) -> project_pb2.Project:
+        """Updates a project's texts and state."""
+        violations = Violations()
+        self._check_texts(given, violations)
+        if given.state not in project_pb2.Project.State.values():
+            violations.add("project.state", f"must be a known state, got {given.state}")
+        violations.raise_if_any()
+        project = project_pb2.Project()
+        project.CopyFrom(await self.get(given.id))
+        project.display_name, project.description = given.display_name, given.description
+        if given.state:
+            project.state = given.state
+        project.update_time.FromMilliseconds(self._store.now_ms())
+        await self._store.call("HSET", self._store.keys.projects, project.id, project.SerializeToString())
+        await self._store.call("PUBLISH", self._store.keys.all_channel, b"p")
+        self._known[project.id] = project
+        return project
+
+    async def list(self, *, include_archived: bool) -> list[project_pb2.Project]:
+        """All projects by id: there are few."""
+        flat = await self._store.call("HGETALL", self._store.keys.projects)
+        projects = sorted((project_pb2.Project.FromString(value) for value in flat[1::2]), key=lambda each: each.id)
+        return [each for each in projects if include_archived or each.state == project_pb2.Project.STATE_ACTIVE]
+
+    def _stamp(self, project: project_pb2.Project) -> None:
+        now = timestamp_pb2.Timestamp()
+        now.FromMilliseconds(self._store.now_ms())
+        project.create_time.CopyFrom(now)
+        project.update_time.CopyFrom(now)
+
+    @staticmethod
+    def _check_texts(project: project_pb2.Project, violations: Violations) -> None:
+        if len(project.display_name) > _DISPLAY_NAME_MAX:
+            violations.add("project.display_name", f"must have at most {_DISPLAY_NAME_MAX} characters")
+        if len(project.description) > _DESCRIPTION_MAX:
+            violations.add("project.description", f"must have at most {_DESCRIPTION_MAX} characters")

@@ -1,0 +1,218 @@
+"""Tasks and projects as the engine sees them: registering, resolving, listing; a cache of what never changes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf import timestamp_pb2
+
+from lacewing.v1 import errors_pb2, identifiers_pb2, task_pb2
+from lacewing_server.domain import identity, names, registration
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.offers import QueueEntry
+from lacewing_server.domain.task_version import Defaults, ReadyTask
+from lacewing_server.engine.projects import Projects
+from lacewing_server.store.redis.store import Store
+
+_READY_MAX: Final = 10_000
+
+
+class Tasks:
+    """The registered tasks."""
+
+    def __init__(self, store: Store, projects: Projects, defaults: Defaults) -> None:
+        self._store = store
+        self._projects = projects
+        self._defaults = defaults
+        self._ready: dict[tuple[bytes, str], ReadyTask] = {}
+        self._latest: dict[bytes, str] = {}
+
+    # --- resolving ---------------------------------------------------------------------------------------------------
+
+    async def resolve(self, task: identifiers_pb2.TaskId, *, path: str = "task") -> tuple[ReadyTask, bool]:
+        """Finds the version that an id means.
+
+        Returns:
+            The version, and whether it was resolved as the latest: the store confirms that it still is.
+        """
+        project, domain = await self._projects.complete(task.project, task.domain)
+        ref = identity.task_ref(project, domain, task.name)
+        version = task.version or self._latest.get(ref)
+        if version is not None and (ready := self._ready.get((ref, version))) is not None:
+            return ready, not task.version
+        return await self._load(ref, project, domain, task, path), not task.version
+
+    def forget_latest(self, task_ref: bytes) -> None:
+        """Forgets which version is the latest: another may have been registered."""
+        self._latest.pop(task_ref, None)
+
+    def forget_all_latest(self) -> None:
+        """Forgets which versions are the latest: news may have been lost."""
+        self._latest.clear()
+
+    def ready_of(self, task: identifiers_pb2.TaskId) -> ReadyTask | None:
+        """The version with this complete id, if it is at hand."""
+        return self._ready.get((identity.task_ref(task.project, task.domain, task.name), task.version))
+
+    async def ready_for(self, task: identifiers_pb2.TaskId) -> ReadyTask:
+        """The version with this complete id; it exists."""
+        return self.ready_of(task) or (await self.resolve(task))[0]
+
+    async def _load(
+        self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str
+    ) -> ReadyTask:
+        registration.check_task_id(project, domain, task.name, task.version, path)
+        version = task.version
+        if not version:
+            latest = await self._store.call("HGET", self._store.keys.task(ref), "latest")
+            if latest is None:
+                raise await self._not_found(project, domain, task.name)
+            version = latest.decode()
+        value = await self._store.call("HGET", self._store.keys.task(ref), f"v:{version}")
+        if value is None:
+            latest = await self._store.call("HGET", self._store.keys.task(ref), "latest")
+            if latest is None:
+                raise await self._not_found(project, domain, task.name)
+            shown = names.display_task(
+                identifiers_pb2.TaskId(project=project, domain=domain, name=task.name, version=version)
+            )
+            raise DomainError(
+                errors_pb2.ERROR_REASON_TASK_VERSION_NOT_FOUND,
+                f"{shown} is not registered; the latest version is {latest.decode()}",
+                metadata={"task": shown, "latest": latest.decode()},
+            )
+        ready = ReadyTask(task_pb2.TaskVersion.FromString(value), self._defaults)
+        if len(self._ready) >= _READY_MAX:
+            self._ready.clear()
+        self._ready[ref, version] = ready
+        if not task.version:
+            self._latest[ref] = version
+        return ready
+
+    async def _not_found(self, project: str, domain: str, name: str) -> DomainError:
+        shown = f"{project}/{domain}/{name}"
+        known = await self._store.call("ZRANGE", self._store.keys.task_names(project, domain), 0, 4_999)
+        near = difflib.get_close_matches(name, [each.decode() for each in known], n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else "; register it first"
+        metadata = {"task": shown} | ({"nearest": near[0]} if near else {})
+        return DomainError(errors_pb2.ERROR_REASON_TASK_NOT_FOUND, f"there is no task {shown}{hint}", metadata=metadata)
+
+    # --- registering -------------------------------------------------------------------------------------------------
+
+    async def register(
+        self, task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec, *, validate_only: bool
+    ) -> tuple[task_pb2.TaskVersion, bool, Sequence[str]]:
+        """Creates a version, or confirms that it exists with an equal spec.
+
+        Returns:
+            The version, whether it was created, and warnings.
+        """
+        project, domain = await self._projects.complete(task.project, task.domain)
+        checked = registration.check(project, domain, task.name, task.version, spec, self._defaults)
+        await self._projects.require_active(project)
+        version = task_pb2.TaskVersion(
+            id=identifiers_pb2.TaskId(project=project, domain=domain, name=task.name, version=checked.version),
+            spec=spec,
+            digest=checked.digest,
+            create_time=timestamp_pb2.Timestamp(),
+        )
+        version.spec.template.ClearField("id")
+        version.create_time.FromMilliseconds(self._store.now_ms())
+        ready = ReadyTask(version, self._defaults)
+        if validate_only:
+            existing = await self._store.call("HGET", self._store.keys.task(ready.ref), f"v:{checked.version}")
+            if existing is not None:
+                return self._confirmed(version, existing), False, checked.warnings
+            return version, True, checked.warnings
+        entry = QueueEntry(project, domain, task.name, spec.template.type, ready.queue_label)
+        reply = await self._store.run(
+            "register",
+            ready.ref,
+            checked.version,
+            version.SerializeToString(),
+            f"{project}/{domain}",
+            task.name,
+            ready.queue_ref,
+            entry.pack(),
+            spec.template.type,
+            spec.description,
+        )
+        if reply[0] == b"exists":
+            return self._confirmed(version, reply[1]), False, checked.warnings
+        self._latest.pop(ready.ref, None)
+        return version, True, checked.warnings
+
+    def _confirmed(self, given: task_pb2.TaskVersion, value: bytes) -> task_pb2.TaskVersion:
+        existing = task_pb2.TaskVersion.FromString(value)
+        if existing.digest == given.digest:
+            return existing
+        shown = names.display_task(given.id)
+        raise DomainError(
+            errors_pb2.ERROR_REASON_TASK_VERSION_CONFLICT,
+            f"{shown} is registered with another spec; versions never change: register under a new version",
+            metadata={"task": shown, "existing_digest": existing.digest, "given_digest": given.digest},
+            violations=registration.differences(existing.spec, given.spec),
+        )
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def get(self, task: identifiers_pb2.TaskId) -> tuple[task_pb2.Task, task_pb2.TaskVersion]:
+        """A task and one of its versions."""
+        ready, _ = await self.resolve(task, path="id")
+        return await self.describe(ready.id), ready.version
+
+    async def describe(self, task: identifiers_pb2.TaskId) -> task_pb2.Task:
+        """What is known of a task, all versions together."""
+        project, domain = await self._projects.complete(task.project, task.domain)
+        ref = identity.task_ref(project, domain, task.name)
+        found = await self._store.call("HMGET", self._store.keys.task(ref), *_FIELDS)
+        if found[0] is None:
+            raise await self._not_found(project, domain, task.name)
+        return _task(project, domain, task.name, found)
+
+    async def set_archived(self, task: identifiers_pb2.TaskId, *, archived: bool) -> task_pb2.Task:
+        """Archives or restores a task."""
+        described = await self.describe(task)
+        ref = identity.task_ref(described.id.project, described.id.domain, described.id.name)
+        await self._store.call("HSET", self._store.keys.task(ref), "state", "archived" if archived else "active")
+        return await self.describe(task)
+
+    async def list_names(self, project: str, domain: str, prefix: str, after: str, count: int) -> list[str]:
+        """Names of tasks in lexical order, after a name."""
+        start = f"({after}" if after else f"[{prefix}"
+        end = b"[" + prefix.encode() + b"\xff" if prefix else b"+"
+        found = await self._store.call(
+            "ZRANGEBYLEX", self._store.keys.task_names(project, domain), start, end, "LIMIT", 0, count
+        )
+        return [name.decode() for name in found]
+
+    async def list_versions(self, task: identifiers_pb2.TaskId, after: int, count: int) -> tuple[list[task_pb2.TaskVersion], int]:
+        """Versions of a task, last registered first, and the position after them (0: the end)."""
+        described = await self.describe(task)
+        ref = identity.task_ref(described.id.project, described.id.domain, described.id.name)
+        versions = await self._store.call("ZREVRANGE", self._store.keys.task_versions(ref), after, after + count)
+        page = versions[:count]
+        if not page:
+            return [], 0
+        values = await self._store.call("HMGET", self._store.keys.task(ref), *(b"v:" + version for version in page))
+        found = [task_pb2.TaskVersion.FromString(value) for value in values]
+        return found, after + count if len(versions) > count else 0
+
+
+_FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms")
+
+
+def _task(project: str, domain: str, name: str, found: list[bytes]) -> task_pb2.Task:
+    state, latest, task_type, description, versions, create_ms, update_ms = found
+    task = task_pb2.Task(
+        id=identifiers_pb2.TaskId(project=project, domain=domain, name=name, version=latest.decode()),
+        state=task_pb2.Task.STATE_ACTIVE if state == b"active" else task_pb2.Task.STATE_ARCHIVED,
+        type=task_type.decode(),
+        description=description.decode(),
+        version_count=int(versions),
+    )
+    task.create_time.FromMilliseconds(int(create_ms))
+    task.update_time.FromMilliseconds(int(update_ms))
+    return task

@@ -1,0 +1,69 @@
+"""Who waits for what: one place that callers wait at, and that every change is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lacewing_server.domain.record import ExecutionRecord
+
+
+class Waiter:
+    """One caller that waits for changes of one execution."""
+
+    __slots__ = ("_future", "_loop", "record")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self._loop.create_future()
+        self.record: ExecutionRecord | None = None
+        """The execution after the change, if the change was made here; None: read it."""
+
+    def wake(self, record: ExecutionRecord | None) -> None:
+        """Tells of a change."""
+        self.record = record
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def changed(self, timeout: float | None) -> bool:
+        """Waits for a change.
+
+        Returns:
+            Whether there was one within ``timeout`` seconds.
+        """
+        if not self._future.done():
+            await asyncio.wait((self._future,), timeout=timeout)
+        if not self._future.done():
+            return False
+        self._future = self._loop.create_future()
+        return True
+
+
+class Wakeups:
+    """All who wait on this server."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[bytes, list[Waiter]] = {}
+
+    @contextmanager
+    def waiting(self, execution_id: bytes) -> Iterator[Waiter]:
+        """Waits for changes of an execution; enter before reading it, so that no change is missed."""
+        waiter = Waiter()
+        self._waiters.setdefault(execution_id, []).append(waiter)
+        try:
+            yield waiter
+        finally:
+            waiters = self._waiters[execution_id]
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[execution_id]
+
+    def notify(self, execution_id: bytes, record: ExecutionRecord | None = None) -> None:
+        """Wakes all who wait for an execution; ``record`` spares them the reading."""
+        for waiter in self._waiters.get(execution_id, ()):
+            waiter.wake(record)
+
+    def waited_for(self) -> list[bytes]:
+        """The executions that somebody waits for."""
+        return list(self._waiters)

