@@ -6,7 +6,7 @@ ignore is unused, which is an error in strict mode.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
 import lacewing
@@ -25,11 +25,10 @@ async def shout(text: str) -> str:
     return text.upper()
 
 
-def local_calls() -> None:
+async def local_calls() -> None:
     """A task is called like its function."""
     assert_type(add(1), int)
-    called: Coroutine[Any, Any, str] = shout("a")
-    assert_type(called, Coroutine[Any, Any, str])
+    assert_type(await shout("a"), str)
     add("1")  # type: ignore[arg-type] # not an int
     add()  # type: ignore[call-arg] # a is missing
 
