@@ -236,7 +236,9 @@ def _object_of(literal: literals_pb2.Literal) -> Any:  # noqa: PLR0911 one arm p
 
 
 @st.composite
-def wider_types(draw: st.DrawFn, literal_type: types_pb2.LiteralType) -> types_pb2.LiteralType:
+def wider_types(  # noqa: PLR0911 one arm per kind of type
+    draw: st.DrawFn, literal_type: types_pb2.LiteralType
+) -> types_pb2.LiteralType:
     """A type that is likely to accept every value of another: unions, strings for enums, records that ask for less."""
     if draw(st.integers(0, 3)) == 0:
         return union_of(*draw(st.permutations([literal_type, draw(definite_types())])))
