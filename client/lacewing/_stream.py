@@ -150,21 +150,28 @@ class ExecuteStream:
         clock = asyncio.get_running_loop().time
         delays = reconnect_delays()
         failing_since: float | None = None
-        while True:
-            opened, answers = clock(), self._answers
-            error = await self._serve()
-            if not self._unanswered:
-                break
-            if self._answers > answers or clock() - opened > FIRST_PATIENCE:
-                delays, failing_since = reconnect_delays(), None
-            failing_since = failing_since or clock()
-            if not _is_broken(error) or clock() - failing_since > (PATIENCE if self._answers else FIRST_PATIENCE):
-                self._fail_all(error)
-                break
-            await asyncio.sleep(next(delays))
-            self._queue = deque(item for item in self._unanswered.values() if not item.is_delayed)
-        # No await since the last look at `_unanswered`: whoever comes now starts anew.
-        self._pump = None
+        try:
+            while True:
+                opened, answers = clock(), self._answers
+                error = await self._serve()
+                if not self._unanswered:
+                    return
+                if self._answers > answers or clock() - opened > FIRST_PATIENCE:
+                    delays, failing_since = reconnect_delays(), None
+                failing_since = failing_since or clock()
+                patience = PATIENCE if self._answers else FIRST_PATIENCE
+                if not _is_broken(error) or clock() - failing_since > patience:
+                    self._fail_all(error)
+                    return
+                await asyncio.sleep(next(delays))
+                self._queue = deque(item for item in self._unanswered.values() if not item.is_delayed)
+        except Exception as fault:
+            # A fault of ours: whoever waits is told, and asyncio logs it.
+            self._fail_all(fault)
+            raise
+        finally:
+            # No await since the last look at `_unanswered`: whoever comes now starts anew.
+            self._pump = None
 
     async def _serve(self) -> LacewingError:
         """Open a stream and serve it to its end; return why it ended."""
@@ -237,7 +244,7 @@ class ExecuteStream:
         if item.tag in self._unanswered:
             self._enqueue(item)
 
-    def _fail_all(self, error: LacewingError) -> None:
+    def _fail_all(self, error: Exception) -> None:
         items = list(self._unanswered.values())
         self._unanswered.clear()
         self._queue.clear()

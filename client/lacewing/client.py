@@ -16,7 +16,7 @@ from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, ov
 
 import grpc
 
-from lacewing._channel import resolve_address, rpc_errors
+from lacewing._channel import CALL_TIMEOUT, resolve_address, rpc_errors
 from lacewing._handle import Handle, check_succeeded, duration, seconds
 from lacewing._resources import Resources
 from lacewing._stream import ExecuteStream
@@ -198,7 +198,7 @@ class Client(Resources):
         request = await self._request(target, _named(task, args, inputs))
         create = execution_service_pb2.CreateExecutionRequest(request=request)
         with rpc_errors():
-            response = await self.executions.CreateExecution(create, timeout=_SLACK * 2)
+            response = await self.executions.CreateExecution(create, timeout=CALL_TIMEOUT)
         return Handle(self, response.execution.id, target.result)
 
     def handle(self, execution: identifiers_pb2.ExecutionId | str, task: TaskReference) -> Handle[Any]:
@@ -370,8 +370,7 @@ class _Ordered:
         return self._futures.popleft()
 
     def drop(self) -> None:
-        for future in self._futures:
-            future.cancel()
+        _drop(self._futures)
 
 
 class _Unordered:
@@ -395,5 +394,12 @@ class _Unordered:
         return future
 
     def drop(self) -> None:
-        for future in self._futures:
-            future.cancel()
+        _drop(self._futures)
+
+
+def _drop(futures: Iterable[asyncio.Future[execution_pb2.Execution]]) -> None:
+    """Let go of futures that nobody waits for any more."""
+    for future in futures:
+        if not future.cancel() and not future.cancelled():
+            # Asked for, so that asyncio does not report the error of one that had ended as forgotten.
+            future.exception()
