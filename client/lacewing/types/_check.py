@@ -119,7 +119,7 @@ class InterfaceChecker:
         for name, literal in literals:
             codec = codecs.get(name)
             if codec is None:
-                kind = root.rstrip("s")
+                kind = self._root.removesuffix("s")
                 problems.append(Problem(root + field_segment(name), unknown_name(kind, name, codecs)))
                 continue
             try:
