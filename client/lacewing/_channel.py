@@ -12,7 +12,7 @@ from itertools import chain, repeat
 import grpc
 from google.protobuf import descriptor_pb2
 
-from lacewing.errors import from_rpc_error
+from lacewing.errors import CallFailed, from_rpc_error
 from lacewing.v1 import (
     cache_service_pb2,
     execution_service_pb2,
@@ -119,3 +119,5 @@ def rpc_errors() -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+    except grpc.aio.UsageError as error:
+        raise CallFailed("the client is closed", grpc.StatusCode.CANCELLED) from error

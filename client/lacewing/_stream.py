@@ -19,6 +19,7 @@ import grpc
 from lacewing._channel import MAX_MESSAGE_BYTES, reconnect_delays
 from lacewing.errors import (
     CallFailed,
+    DeadlineExceeded,
     LacewingError,
     RefusedError,
     ServerUnavailable,
@@ -35,6 +36,9 @@ MAX_ITEMS = 1000
 
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 """A message takes no further request beyond this size."""
+
+GRACE = 5.0
+"""How much longer than its `wait_timeout` an answer may take, in seconds."""
 
 FIRST_PATIENCE = 5.0
 """How long to look for a server that never answered, in seconds: the address is likely wrong."""
@@ -108,8 +112,8 @@ class ExecuteStream:
 
         Returns:
             The execution, ended, or as it was when the `wait_timeout` of the request had passed. Raises `RefusedError`,
-            or `CallFailed` if the server was lost for longer than our patience. Cancelling it does not cancel the
-            execution.
+            or `CallFailed` if the server was lost for longer than our patience, or does not answer in time. Cancelling
+            it does not cancel the execution.
 
         Raises:
             ValueTooLarge: The request does not fit into a message.
@@ -123,6 +127,8 @@ class ExecuteStream:
                 f"the request has {len(item.chunk)} bytes, a message has at most {MAX_MESSAGE_BYTES}",
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
             )
+        if request.HasField("wait_timeout"):
+            _bound(item.future, request.wait_timeout.ToTimedelta().total_seconds() + GRACE)
         self._enqueue(item)
         return item.future
 
@@ -257,6 +263,17 @@ def _is_broken(error: LacewingError) -> bool:
     if isinstance(error, RefusedError):
         return isinstance(error, ShuttingDown | StoreUnavailable)
     return isinstance(error, CallFailed) and error.code in _BROKEN
+
+
+def _bound(future: asyncio.Future[execution_pb2.Execution], seconds: float) -> None:
+    """Fail a future that nobody else has settled in time: a server that hangs must not hold its callers."""
+    timer = asyncio.get_running_loop().call_later(seconds, _expire, future)
+    future.add_done_callback(lambda _: timer.cancel())
+
+
+def _expire(future: asyncio.Future[execution_pb2.Execution]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded("the server did not answer in time"))
 
 
 def _closed() -> CallFailed:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from lacewing.errors import InputsInvalid, Violation
+from lacewing.errors import InputsInvalid, OutputsInvalid, Violation
 from lacewing.task import AnyTask, Task
 from lacewing.types import ConversionError, JsonConverter
 from lacewing.v1 import execution_pb2, identifiers_pb2, literals_pb2, task_pb2
@@ -36,7 +36,11 @@ class Target(Protocol):
         """
 
     async def result(self, execution: execution_pb2.Execution) -> Any:
-        """Return the result of an execution that succeeded."""
+        """Return the result of an execution that succeeded.
+
+        Raises:
+            OutputsInvalid: The outputs do not fit the function that is here.
+        """
 
     def refused(self) -> None:
         """Take note that the server refused the inputs."""
@@ -58,7 +62,10 @@ class FunctionTarget:
 
     async def result(self, execution: execution_pb2.Execution) -> Any:
         """Return what the function returned."""
-        return self._interface.literals_to_outputs(execution.outputs)
+        try:
+            return self._interface.literals_to_outputs(execution.outputs)
+        except ConversionError as error:
+            raise _outputs_invalid(execution, error) from error
 
     def refused(self) -> None:
         """Do nothing: the interface is that of the function, whatever the server thinks of it."""
@@ -148,5 +155,15 @@ def _inputs_invalid(task: identifiers_pb2.TaskId, error: ConversionError) -> Inp
         f"the inputs do not fit the interface of {task.name}",
         grpc.StatusCode.INVALID_ARGUMENT,
         metadata={"task": task.name},
+        violations=[Violation(problem.path, problem.message) for problem in error.problems],
+    )
+
+
+def _outputs_invalid(execution: execution_pb2.Execution, error: ConversionError) -> OutputsInvalid:
+    task = execution.task
+    return OutputsInvalid(
+        f"the outputs of {task.name}@{task.version} do not fit the function that is here: is it another version?",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        metadata={"execution": execution.id.name, "task": task.name},
         violations=[Violation(problem.path, problem.message) for problem in error.problems],
     )

@@ -105,10 +105,8 @@ class Client(Resources):
 
     async def close(self) -> None:
         """Close the connection. Executions go on; what waits for a result fails with `CallFailed`."""
-        if "_stream" in vars(self):
-            await self._stream.close()
-        if "channel" in vars(self):
-            await self.channel.close()
+        await self._stream.close()
+        await self.channel.close()
 
     def with_options(self, **options: Unpack[OptionFields]) -> Self:
         """Return a client that shares this connection, and makes its requests with these options.
@@ -278,8 +276,9 @@ class Client(Resources):
         try:
             while is_more or window.size:
                 while is_more and window.size < concurrency:
-                    values = next(remaining, None)
-                    if values is None:
+                    try:
+                        values = next(remaining)
+                    except StopIteration:
                         is_more = False
                     else:
                         window.add(await self._start(target, values))

@@ -130,7 +130,10 @@ class InputsInvalid(RefusedError, reason=errors_pb2.ERROR_REASON_INPUTS_INVALID)
 
 
 class OutputsInvalid(RefusedError, reason=errors_pb2.ERROR_REASON_OUTPUTS_INVALID):
-    """The outputs that a worker reported do not fit the interface of the task."""
+    """The outputs that a worker reported do not fit the interface of the task.
+
+    Raised by the server, and by the client for outputs that do not fit the function it has for the task.
+    """
 
 
 class PageTokenInvalid(RefusedError, reason=errors_pb2.ERROR_REASON_PAGE_TOKEN_INVALID):

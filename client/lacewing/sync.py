@@ -24,6 +24,7 @@ from lacewing import _handle
 from lacewing import client as _client
 from lacewing._target import TaskReference
 from lacewing.client import OptionFields
+from lacewing.errors import CallFailed
 from lacewing.task import AnyTask, Task
 from lacewing.v1 import (
     cache_pb2,
@@ -47,6 +48,11 @@ class _LoopThread:
         self._thread = threading.Thread(target=self._serve, name="lacewing-client", daemon=True)
         self._thread.start()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped."""
+        return self._loop.is_closed()
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
@@ -57,6 +63,8 @@ class _LoopThread:
         async def awaited() -> _Result:
             return await call()
 
+        if self._loop.is_closed():
+            raise CallFailed("the client is closed", grpc.StatusCode.CANCELLED)
         future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
         try:
             return future.result()
@@ -81,15 +89,24 @@ class _LoopThread:
                 yield item
         finally:
             close = getattr(iterator, "aclose", None)
-            if close is not None:
+            # A loop that has ended has closed it.
+            if close is not None and not self._loop.is_closed():
                 self.run(close)
 
     def stop(self) -> None:
-        """End the loop and its thread."""
-        self.run(self._loop.shutdown_asyncgens)
+        """End the loop and its thread; what other threads still wait for is cancelled."""
+        self.run(self._finish)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _finish(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+        await self._loop.shutdown_asyncgens()
 
 
 class Handle(Generic[_Result]):
@@ -157,9 +174,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread. Executions go on."""
-        self._thread.run(self._client.close)
-        self._thread.stop()
+        """Close the connection and end the thread. Executions go on. Closing again does nothing."""
+        if not self._thread.is_over:
+            self._thread.run(self._client.close)
+            self._thread.stop()
 
     def with_options(self, **options: Unpack[OptionFields]) -> Self:
         """Return a client that shares this connection and thread; see `lacewing.Client.with_options`."""

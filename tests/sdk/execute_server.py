@@ -44,6 +44,7 @@ class ExecuteServer(execution_service_pb2_grpc.ExecutionServiceServicer):
         refuse: The status of every new stream, if there is one.
         arrived: Set once there was a request.
         cancelled: Set when a unary call was cancelled.
+        waiting: Set once an execution is waited for.
         waits: Every `WaitExecution`.
         wait_answers: What to answer each of those, or the status to break it with.
         watches: The `after_revision` of every `WatchExecution`.
@@ -59,6 +60,7 @@ class ExecuteServer(execution_service_pb2_grpc.ExecutionServiceServicer):
         self.pause = asyncio.Event()
         self.pause.set()
         self.cancelled = asyncio.Event()
+        self.waiting = asyncio.Event()
         self.arrived = asyncio.Event()
         self.refuse: grpc.StatusCode | None = None
         self.waits: list[execution_service_pb2.WaitExecutionRequest] = []
@@ -129,6 +131,7 @@ class ExecuteServer(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> execution_service_pb2.WaitExecutionResponse:
         """Answers as told for each call; unfinished when nothing was told."""
         self.waits.append(request)
+        self.waiting.set()
         if self.wait_answers:
             answer = self.wait_answers.pop(0)
             if isinstance(answer, grpc.StatusCode):

@@ -270,3 +270,46 @@ async def test_an_item_costs_the_client_little(client: lacewing.Client, server: 
     spent = time.process_time() - began
     await asyncio.gather(*futures)
     assert spent / 2000 < 200e-6
+
+
+async def test_a_server_that_hangs_does_not_hold_its_callers(
+    client: lacewing.Client, server: ExecuteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not answered some time after its timeout is given up by the client; the stream goes on."""
+    monkeypatch.setattr("lacewing._stream.GRACE", 0.01)
+    server.answer = lambda request: None
+    with pytest.raises(errors.DeadlineExceeded, match="did not answer in time"):
+        await client.with_options(timeout=0.01).execute(same, a=1)
+    server.answer = succeed
+    assert await client.with_options(timeout=5).execute(same, a=2) == 2
+    assert server.streams == 1
+
+
+async def test_a_client_closed_before_its_first_use_stays_closed() -> None:
+    """Whatever is called, and however often it is closed."""
+    client = lacewing.Client("127.0.0.1:1")
+    await client.close()
+    await client.close()
+    with pytest.raises(errors.CallFailed, match="the client is closed"):
+        await client.execute(same, a=1)
+    with pytest.raises(errors.CallFailed, match="the client is closed"):
+        await client.get("x")
+
+
+async def test_outputs_that_do_not_fit_the_function_are_an_error_of_one_call(
+    client: lacewing.Client, server: ExecuteServer
+) -> None:
+    """Another version may have run than the one that is here; a map goes on after it."""
+
+    def answer(request: execution_service_pb2.ExecuteRequest) -> execution_pb2.Execution:
+        execution = succeed(request)
+        if request.inputs.literals["a"].scalar.primitive.integer == 1:
+            execution.outputs.literals["o0"].scalar.primitive.string_value = "one"
+        return execution
+
+    server.answer = answer
+    inputs = [{"a": number} for number in range(3)]
+    results = [result async for result in client.map(same, inputs, return_exceptions=True)]
+    assert (results[0], results[2]) == (0, 2)
+    assert isinstance(results[1], errors.OutputsInvalid)
+    assert results[1].violations[0].field == "outputs.o0"

@@ -105,3 +105,42 @@ async def test_closing_ends_the_thread(server: ExecuteServer) -> None:
     """Nothing is left behind."""
     await blocking(server, lambda client: client.execute(same, 1))
     assert "lacewing-client" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_a_closed_client_says_so(server: ExecuteServer) -> None:
+    """Closing again does nothing, what is called later fails, and an iteration that was left open ends in silence."""
+
+    def use(client: lacewing.sync.Client) -> None:
+        results = client.map(same, ({"a": number} for number in range(1000)), concurrency=3)
+        assert next(results) == 0
+        client.close()
+        client.close()
+        with pytest.raises(errors.CallFailed, match="the client is closed"):
+            client.execute(same, 1)
+        del results
+
+    await blocking(server, use)
+
+
+async def test_closing_frees_whoever_still_waits_in_another_thread(server: ExecuteServer) -> None:
+    """Its call fails; it does not wait for a loop that has ended."""
+    loop = asyncio.get_running_loop()
+    outcomes: list[BaseException] = []
+
+    def use(client: lacewing.sync.Client) -> None:
+        handle = client.submit(same, 7)
+
+        def wait() -> None:
+            try:
+                handle.result()
+            except BaseException as error:  # noqa: BLE001 any end of the wait will do
+                outcomes.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        asyncio.run_coroutine_threadsafe(server.waiting.wait(), loop).result(5)
+        client.close()
+        waiting.join(5)
+
+    await blocking(server, use)
+    assert len(outcomes) == 1
