@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 import pytest
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
@@ -257,7 +257,7 @@ def test_an_unknown_input_is_reported_with_the_nearest_name() -> None:
         'inputs.treshold: no input has this name; did you mean "threshold"?'
     ]
     assert found(checker, **values, zzz=integer(1)) == [
-        'inputs.zzz: no input has this name; there are "rate", "threshold"'
+        'inputs.zzz: no input has this name; known: "rate", "threshold"'
     ]
     assert found(InterfaceChecker(variables(), root="outputs"), o0=integer(1)) == [
         "outputs.o0: no output has this name; there is none at all"

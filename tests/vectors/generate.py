@@ -1,7 +1,6 @@
 """Writes the vectors that pin digests and assignability for other languages: `python tests/vectors/generate.py`.
 
-Cases may be added. A case that changes means that the keys of caches change, which takes a new prefix (`v2:`), not a new
-file.
+Cases may be added. If a case changes, so do the keys of caches, which takes a new prefix (`v2:`) and not a new file.
 """
 
 from __future__ import annotations

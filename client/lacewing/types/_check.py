@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from lacewing.types._assign import admits_none
 from lacewing.types._codecs import Codec, Form, compile_type
@@ -32,9 +32,9 @@ def compile_variables(variables: interface_pb2.VariableMap, root: str) -> dict[s
     """Compile the type of each variable; problems of all types are raised as one error with paths under `root`."""
     codecs: dict[str, Codec] = {}
     problems: list[Problem] = []
-    for name, variable in variables.variables.items():
+    for name in sorted(variables.variables):
         literal_type = types_pb2.LiteralType()
-        literal_type.CopyFrom(variable.type)
+        literal_type.CopyFrom(variables.variables[name].type)
         try:
             codecs[name] = compile_type(literal_type)
         except ConversionError as error:
@@ -86,7 +86,7 @@ class InterfaceChecker:
         Reported are misfits, variables that are missing, and names that do not exist.
         """
         given = literals.literals
-        problems = self._misfits(given.items(), self._root)
+        problems = self._misfits(given, self._root)
         problems.extend(
             Problem(self._root + field_segment(name), "is missing")
             for name in self._codecs
@@ -96,7 +96,7 @@ class InterfaceChecker:
 
     def check_defaults(self) -> list[Problem]:
         """Return everything wrong with the defaults, in the same way; paths begin with `default_inputs`."""
-        return capped(self._misfits(self._defaults.items(), "default_inputs"))
+        return capped(self._misfits(self._defaults, "default_inputs"))
 
     def complete(self, literals: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
         """Return the literal map with a value for every variable that was left out and has one.
@@ -113,17 +113,17 @@ class InterfaceChecker:
             completed.literals[name].CopyFrom(self._fillers[name])
         return completed
 
-    def _misfits(self, literals: Iterable[tuple[str, literals_pb2.Literal]], root: str) -> list[Problem]:
+    def _misfits(self, literals: Mapping[str, literals_pb2.Literal], root: str) -> list[Problem]:
         problems: list[Problem] = []
         codecs = self._codecs
-        for name, literal in literals:
+        for name in sorted(literals):  # The order of a protobuf map is another in every process.
             codec = codecs.get(name)
             if codec is None:
                 kind = self._root.removesuffix("s")
                 problems.append(Problem(root + field_segment(name), unknown_name(kind, name, codecs)))
                 continue
             try:
-                codec.check(literal)
+                codec.check(literals[name])
             except ConversionError as error:
                 problems.extend(error.under(root + field_segment(name)).problems)
         return problems

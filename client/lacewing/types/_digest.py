@@ -82,7 +82,7 @@ def digest_message(message: Message, ignore: Collection[str] = ()) -> bytes:
 
     Literals inside count by what they mean, as in `digest_literal`. A field with presence that is set to its default
     differs from one that is not set, because the two may mean different things; except that maps of variables,
-    interfaces and `Struct`s that are empty count as not set.
+    interfaces, type structures and `Struct`s that are empty count as not set.
 
     Args:
         message: The message. Unknown fields take no part.
@@ -265,6 +265,7 @@ _encoder = canonical.MessageEncoder(
         {
             "google.protobuf.Struct",
             "lacewing.v1.ParameterMap",
+            "lacewing.v1.TypeStructure",
             "lacewing.v1.TypedInterface",
             "lacewing.v1.VariableMap",
         }

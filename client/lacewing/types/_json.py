@@ -80,7 +80,8 @@ class JsonConverter:
         """
         converted: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name, literal in literals.literals.items():
+        for name in sorted(literals.literals):
+            literal = literals.literals[name]
             try:
                 codec = self._codec(name)
                 if literal.HasField("offloaded_metadata"):

@@ -101,7 +101,7 @@ def unknown_name(kind: str, name: str, known: Collection[str]) -> str:
         return f'no {kind} has this name; did you mean "{nearest[0]}"?'
     if not known:
         return f"no {kind} has this name; there is none at all"
-    return f"no {kind} has this name; there are {quoted_list(sorted(known))}"
+    return f"no {kind} has this name; known: {quoted_list(sorted(known))}"
 
 
 def quoted_list(names: Collection[str], limit: int = 10) -> str:

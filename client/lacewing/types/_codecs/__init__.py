@@ -98,12 +98,10 @@ def compile_type(literal_type: types_pb2.LiteralType) -> Codec:  # noqa: C901, P
 
 def _compile_simple(literal_type: types_pb2.LiteralType) -> Codec:
     if literal_type.simple == types_pb2.SIMPLE_TYPE_STRUCT and literal_type.structure.dataclass_type:
-        segments = {
-            f".structure.dataclass_type{field_segment(name)}": field
-            for name, field in literal_type.structure.dataclass_type.items()
-        }
-        fields = _compile_parts(segments)
-        return RecordCodec(literal_type, dict(zip(literal_type.structure.dataclass_type, fields.values(), strict=True)))
+        fields = literal_type.structure.dataclass_type
+        names = sorted(fields)  # Problems are told in the same order in every process.
+        codecs = _compile_parts({f".structure.dataclass_type{field_segment(name)}": fields[name] for name in names})
+        return RecordCodec(literal_type, dict(zip(names, codecs.values(), strict=True)))
     try:
         return _SIMPLE[literal_type.simple](literal_type)
     except KeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from lacewing.types._codecs._base import UNFIT, Codec, Form
@@ -99,10 +100,15 @@ class MapCodec(Codec):
     def _check(self, literal: literals_pb2.Literal) -> bool:
         if literal.WhichOneof("value") != "map":
             return False
-        each_value(self._value.check, literal.map.literals.items())
+        each_value(self._value.check, _ordered(literal.map))
         return True
 
     def _plain(self, literal: literals_pb2.Literal) -> Any:
         if literal.WhichOneof("value") != "map":
             return UNFIT
-        return each_value(self._value.from_literal, literal.map.literals.items())
+        return each_value(self._value.from_literal, _ordered(literal.map))
+
+
+def _ordered(literals: literals_pb2.LiteralMap) -> list[tuple[str, literals_pb2.Literal]]:
+    """Return the entries by key: the order of a protobuf map is another in every process."""
+    return sorted(literals.literals.items(), key=itemgetter(0))

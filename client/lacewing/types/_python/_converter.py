@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -35,7 +36,10 @@ class Converter(ABC):
         Raises:
             ConversionError: The value does not have the annotated type. Paths lead to the place inside the value.
         """
-        return self.codec.to_literal(self.to_plain(value))
+        try:
+            return self.codec.to_literal(self.to_plain(value))
+        except RecursionError:
+            raise ConversionError("nests too deep, or holds itself") from None
 
     def to_python(self, literal: literals_pb2.Literal) -> Any:
         """Return the value of a literal.
@@ -43,7 +47,10 @@ class Converter(ABC):
         Raises:
             ConversionError: The literal does not have the type, or was offloaded. Paths lead to the place inside.
         """
-        return self.from_plain(self.codec.from_literal(literal))
+        try:
+            return self.from_plain(self.codec.from_literal(literal))
+        except RecursionError:
+            raise ConversionError("nests too deep") from None
 
     @abstractmethod
     def to_plain(self, value: Any) -> Any:
@@ -61,11 +68,25 @@ def annotation_name(annotation: object) -> str:
     return str(annotation).removeprefix("typing.")
 
 
+class _BriefRepr(reprlib.Repr):
+    """Representations of a line at most, of any value: large ones are not walked, those that raise are replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxother = self.maxstring = 80
+        self.fillvalue = "…"
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write integers of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() <= 200 else "<over 60 digits>"  # noqa: PLR2004 60 digits
+
+
+_brief = _BriefRepr()
+
+
 def expected(annotation: object, value: object) -> ConversionError:
     """Return the error for a value that does not have the annotated type."""
-    shown = shortened(value) if isinstance(value, str) else repr(value)
-    if len(shown) > 80:  # noqa: PLR2004 a line of text
-        shown = shown[:79] + "…"
+    shown = shortened(value) if isinstance(value, str) else _brief.repr(value)
     kind = "" if value is None else f"{type(value).__qualname__} "
     return ConversionError(f"expected {annotation_name(annotation)}, got {kind}{shown}")
 
@@ -82,3 +103,7 @@ def is_exactly(value: object, kind: type) -> bool:
 
 class AnnotationError(TypeError):
     """An annotation cannot be mapped to a literal type."""
+
+
+EVALUATION_ERRORS = (NameError, AttributeError, TypeError, SyntaxError)
+"""What `typing.get_type_hints` raises for annotations that have no meaning where they stand."""

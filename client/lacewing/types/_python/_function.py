@@ -10,7 +10,7 @@ from typing import Any
 from lacewing.types._assign import admits_none
 from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
 from lacewing.types._python._compile import converter_for
-from lacewing.types._python._converter import AnnotationError, Converter, annotation_name, expected
+from lacewing.types._python._converter import EVALUATION_ERRORS, AnnotationError, Converter, annotation_name, expected
 from lacewing.types._python._docstring import parameter_descriptions, return_description
 from lacewing.v1 import interface_pb2, literals_pb2
 
@@ -42,7 +42,7 @@ class FunctionInterface:
         self.defaults = interface_pb2.ParameterMap()
         for parameter in inspect.signature(function).parameters.values():
             self._add_input(parameter, hints)
-        self._returned = hints.get("return", type(None))
+        self._returned = _unwrapped(hints.get("return", type(None)))
         self._outputs = self._compile_outputs()
         self.typed_interface = interface_pb2.TypedInterface(
             inputs=_variables(self._inputs, parameter_descriptions(function)),
@@ -52,7 +52,7 @@ class FunctionInterface:
     def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
         try:
             return typing.get_type_hints(function, include_extras=True)
-        except NameError as error:
+        except EVALUATION_ERRORS as error:
             raise AnnotationError(f"an annotation of {self._name} cannot be evaluated: {error}") from error
 
     def _add_input(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
@@ -165,6 +165,14 @@ def _converter(annotation: Any, where: str) -> Converter:
         raise AnnotationError(f"{where} is annotated {annotation_name(annotation)}: {error}") from None
 
 
+def _unwrapped(returned: Any) -> Any:
+    """Return what is annotated if it names several outputs or none; a transformer may match `Annotated` otherwise."""
+    if typing.get_origin(returned) is not typing.Annotated:
+        return returned
+    inner = typing.get_args(returned)[0]
+    return inner if inner is type(None) or _parts(inner) is not None else returned
+
+
 def _parts(returned: Any) -> dict[str, Any] | None:
     """Return the outputs of a function that returns several, by name; None if it returns one value or none."""
     if isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_field_defaults"):
@@ -211,7 +219,7 @@ def _convert(
             problems.extend(error.under(root + field_segment(name)).problems)
     problems.extend(
         Problem(root + field_segment(name), unknown_name(kind, name, converters))
-        for name in values
+        for name in sorted(values)
         if name not in converters
     )
     if problems:

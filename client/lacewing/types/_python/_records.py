@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lacewing.types._codecs import Codec, Form, RecordCodec, TreeCodec
 from lacewing.types._problem import ConversionError, Gathering, field_segment, unknown_name
-from lacewing.types._python._converter import AnnotationError, Converter, expected, is_exactly
+from lacewing.types._python._converter import EVALUATION_ERRORS, AnnotationError, Converter, expected, is_exactly
 from lacewing.types._tags import RECORD_TAG
 from lacewing.v1 import types_pb2
 
@@ -47,7 +47,7 @@ def hints_of(record_class: type) -> dict[str, Any]:
     """Return the annotations of a class, evaluated."""
     try:
         return typing.get_type_hints(record_class, include_extras=True)
-    except NameError as error:
+    except EVALUATION_ERRORS as error:
         raise AnnotationError(f"an annotation of {record_class.__qualname__} cannot be evaluated: {error}") from error
 
 
