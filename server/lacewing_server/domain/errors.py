@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain import limits
 
-Reason = errors_pb2.ErrorReason
+Reason: TypeAlias = "errors_pb2.ErrorReason.ValueType"
 
 # Values of google.rpc.Code, which are those of grpc.StatusCode; named here so that the rules need no gRPC.
 INVALID_ARGUMENT: Final = 3

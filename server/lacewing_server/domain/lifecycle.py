@@ -16,8 +16,6 @@ from typing import Final
 
 from lacewing.v1 import execution_pb2
 
-State = execution_pb2.Execution.State
-
 QUEUED: Final = execution_pb2.Execution.STATE_QUEUED
 RUNNING: Final = execution_pb2.Execution.STATE_RUNNING
 WAITING: Final = execution_pb2.Execution.STATE_WAITING

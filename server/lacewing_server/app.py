@@ -1,0 +1,229 @@
+"""The composition root: builds everything once, and knows when it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import signal
+import sys
+import time
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lacewing.v1 import (
+    cache_service_pb2_grpc,
+    execution_service_pb2_grpc,
+    project_service_pb2_grpc,
+    task_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
+from lacewing_server.domain import limits
+from lacewing_server.domain.task_version import Defaults
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.cache import Cache
+from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.executions import Executions
+from lacewing_server.engine.leases import UnaryLeases
+from lacewing_server.engine.listing import Listing
+from lacewing_server.engine.loops import Loops, new_server_id
+from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.stats import CacheCounters
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.wakeups import Wakeups
+from lacewing_server.rpc.boundary import guarded
+from lacewing_server.rpc.cache import CacheServicer
+from lacewing_server.rpc.executions import ExecutionServicer
+from lacewing_server.rpc.projects import ProjectServicer
+from lacewing_server.rpc.tasks import TaskServicer
+from lacewing_server.rpc.work_stream import WorkStreams
+from lacewing_server.rpc.workers import WorkerServicer
+from lacewing_server.settings import Settings
+from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.store import Store
+from lacewing_server.valkey import EmbeddedValkey, ValkeyStartError
+
+_log = logging.getLogger("lacewing_server")
+
+SERVICES: Final = tuple(
+    f"lacewing.v1.{name}"
+    for name in ("TaskService", "ExecutionService", "WorkerService", "ProjectService", "CacheService")
+)
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", limits.MESSAGE_MAX_BYTES),
+    ("grpc.max_send_message_length", limits.MESSAGE_MAX_BYTES),
+    ("grpc.max_metadata_size", 32 << 10),
+    # Clients may ping each 30 s, even without calls.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class ServerStartError(Exception):
+    """The server could not be started; the text says why and what to do."""
+
+
+class Server:
+    """One Lacewing server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.address = ""
+        self._valkey: EmbeddedValkey | None = None
+        self._grpc: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+
+    async def start(self) -> None:
+        """Starts the embedded store if need be, connects, and listens.
+
+        Raises:
+            ServerStartError: If one of these fails.
+        """
+        settings = self.settings
+        url = settings.redis
+        if url is None:
+            try:
+                self._valkey = EmbeddedValkey(settings.data_dir, fsync=settings.fsync, persist=settings.persist)
+            except ValkeyStartError as error:
+                raise ServerStartError(str(error)) from error
+            url = self._valkey.url
+        try:
+            await self._build(url)
+        except StoreUnavailableError as error:
+            await self.stop()
+            raise ServerStartError(f"{error}; is there a Redis at the address given by --redis?") from error
+        except RuntimeError as error:  # grpc: the port cannot be bound
+            await self.stop()
+            raise ServerStartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Drains and stops; nothing that was accepted is lost."""
+        if self._grpc is not None:
+            await self._health.enter_graceful_shutdown()
+            self._streams.drain()
+            await self._grpc.stop(self.settings.shutdown_grace)
+            self._grpc = None
+            await self._loops.stop()
+            await self._store.close()
+        if self._valkey is not None:
+            self._valkey.stop()
+            self._valkey = None
+
+    async def _build(self, url: str) -> None:
+        settings = self.settings
+        defaults = Defaults(
+            attempt_timeout=round(settings.attempt_timeout * 1000),
+            retention=round(settings.retention * 1000),
+            max_queued=settings.max_queued,
+        )
+        store = self._store = Store(url, settings.key_prefix, new_server_id())
+        wakeups = Wakeups()
+        counters = CacheCounters(store)
+        projects = Projects(store, settings.default_project, settings.domains)
+        tasks = Tasks(store, projects, defaults)
+        attempts = Attempts(store, tasks, wakeups)
+        dispatch = Dispatch(store, attempts)
+        attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
+        executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters)
+        streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings)
+
+        def describe_workers() -> list[str]:
+            streams.close_silent()
+            return streams.describe()
+
+        self._loops = Loops(
+            store,
+            tasks,
+            projects,
+            dispatch,
+            attempts,
+            wakeups,
+            counters,
+            tick=settings.tick,
+            server_lease=settings.server_lease,
+            reconnect_grace=settings.reconnect_grace,
+            describe_workers=describe_workers,
+        )
+        await store.start(self._loops.on_news, self._loops.on_resubscribe)
+        await projects.start()
+        await dispatch.load_catalog()
+        self._loops.start()
+
+        server = grpc.aio.server(options=_OPTIONS)
+        executions_servicer = ExecutionServicer(executions, tasks, Listing(store, projects))
+        workers = WorkerServicer(store, projects, dispatch, attempts, UnaryLeases(dispatch, tasks), streams)
+        add: Any = task_service_pb2_grpc.add_TaskServiceServicer_to_server
+        add(guarded(TaskServicer(tasks, projects)), server)
+        add = execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server
+        add(guarded(executions_servicer), server)
+        add = worker_service_pb2_grpc.add_WorkerServiceServicer_to_server
+        add(guarded(workers), server)
+        add = project_service_pb2_grpc.add_ProjectServiceServicer_to_server
+        add(guarded(ProjectServicer(projects)), server)
+        add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
+        add(guarded(CacheServicer(Cache(store, tasks))), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if settings.reflection:
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        self.address = f"{settings.host}:{port}"
+        await server.start()
+        self._grpc = server
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+
+def main(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    _set_up_logging(settings)
+    try:
+        return asyncio.run(_serve(settings))
+    except ServerStartError as error:
+        sys.stderr.write(f"lacewing: {error}\n")
+        return 1
+
+
+async def _serve(settings: Settings) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(settings)
+    await server.start()
+    _log.info("serving on %s", server.address)
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopping.wait()
+    _log.info("shutting down")
+    await server.stop()
+    return 0
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -1,0 +1,371 @@
+"""The end of attempts: completions, losses, clocks and cancellations become transitions of the store.
+
+Every way an attempt can end comes through here, so that retry budgets, memoization and wake-ups are decided in one place.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from google.protobuf.message import DecodeError
+
+from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, worker_service_pb2
+from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying
+from lacewing_server.domain.errors import DomainError, Violation, invalid_field, omitted
+from lacewing_server.domain.record import FILLS_CACHE, ExecutionRecord
+from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.wakeups import Wakeups
+from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.store import (
+    Applied,
+    Outcome,
+    Requeueing,
+    Store,
+    lease_guard,
+    owner_guard,
+    revision_guard,
+)
+
+_log = logging.getLogger(__name__)
+
+_Attempt = execution_pb2.Attempt
+_Reason = worker_service_pb2.Revocation
+_TRIES: Final = 16
+
+
+class Revoker(Protocol):
+    """Tells a worker that a lease is no longer its own."""
+
+    def __call__(self, token: bytes, reason: int) -> None:
+        """Revokes the lease, if a stream of this server holds it."""
+
+
+class Attempts:
+    """Ends attempts and executions."""
+
+    def __init__(self, store: Store, tasks: Tasks, wakeups: Wakeups) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._wakeups = wakeups
+        self.revoke: Revoker = lambda token, reason: None
+        self.on_ready: Callable[[bytes], None] = lambda queue_ref: None
+
+    # --- completions ---------------------------------------------------------------------------------------------------
+
+    async def complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> None:
+        """Records the result of an attempt.
+
+        Args:
+            completion: What the worker says.
+            record: The execution as leased, if it is at hand.
+
+        Raises:
+            DomainError: ``LEASE_LOST``, ``OUTPUTS_INVALID``, ``VALUE_TOO_LARGE``, ``FIELD_INVALID`` or that of the store.
+        """
+        parts = identity.split_token(completion.token)
+        if parts is None:
+            raise invalid_field("completions.token", "is not a token of this service")
+        execution_id, nonce = parts
+        if record is None:
+            record = await self._store.get(execution_id, inputs=False)
+        if record is None or record.nonce != nonce:
+            raise _lost(record)
+        if record.state != lifecycle.RUNNING:
+            return  # recorded before: the nonce is kept for that
+        task = await self._tasks.ready_for(record.execution.task)
+        result = completion.WhichOneof("result")
+        if result == "outputs":
+            await self._succeed(record, task, completion)
+        elif result == "error":
+            await self._fail(record, task, completion.error, completion.log_tail, timed_out=False)
+        elif result == "timed_out":
+            error = _timeout_error(record)
+            error.stack_trace = completion.timed_out.stack_trace
+            await self._fail(record, task, error, completion.log_tail, timed_out=True)
+        elif result == "abandoned":
+            why = completion.abandoned.reason or "the worker gave it back"
+            await self.lose(record, lease_guard(nonce), why, revoke=False, keep_nonce=True)
+        else:
+            raise invalid_field("completions.result", "must be set")
+
+    async def _succeed(
+        self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion
+    ) -> None:
+        outputs = completion.outputs
+        packed = outputs.SerializeToString()
+        refusal: DomainError | None = None
+        if len(packed) > limits.OUTPUTS_MAX_BYTES:
+            refusal = DomainError(
+                errors_pb2.ERROR_REASON_VALUE_TOO_LARGE,
+                f"the outputs have {len(packed)} bytes, {limits.OUTPUTS_MAX_BYTES} are allowed",
+                metadata={"field": "outputs", "bytes": str(len(packed)), "limit": str(limits.OUTPUTS_MAX_BYTES)},
+            )
+        elif problems := task.outputs.check(outputs):
+            violations = [Violation(problem.path, problem.message) for problem in problems]
+            refusal = DomainError(
+                errors_pb2.ERROR_REASON_OUTPUTS_INVALID,
+                f"the outputs do not fit the interface of {names.display_task(task.id)}: {problems[0]}",
+                metadata={
+                    "task": names.display_task(task.id),
+                    "execution": names.display_execution(record.execution.id),
+                    **omitted(violations),
+                },
+                violations=violations,
+            )
+        if refusal is not None:
+            error = execution_pb2.TaskError(
+                kind=execution_pb2.TaskError.KIND_USER, code=retrying.OUTPUTS_INVALID, message=refusal.message
+            )
+            await self._fail(record, task, error, completion.log_tail, timed_out=False)
+            raise refusal
+        entry = b""
+        status = record.cache_status
+        if record.flags & FILLS_CACHE:
+            entry = _entry(record, task, packed)
+            status = execution_pb2.CacheInfo.STATUS_POPULATED
+        attempt = b""
+        if completion.log_tail or record.failures + record.losses:
+            attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
+        outcome = Outcome(
+            lifecycle.SUCCEEDED, packed, attempt, status, entry, task.cache_ttl, keep_nonce=True
+        )
+        self._require_done(
+            await self._finish(record, lease_guard(record.nonce), outcome), record
+        )
+
+    async def _fail(
+        self,
+        record: ExecutionRecord,
+        task: ReadyTask,
+        given: execution_pb2.TaskError,
+        log_tail: str,
+        *,
+        timed_out: bool,
+        guard: bytes | None = None,
+        from_worker: bool = True,
+    ) -> Applied:
+        error = self._normalized(given, record)
+        decision = retrying.after_failure(task, record, error, timed_out=timed_out, spread=random.random)
+        state = _Attempt.STATE_TIMED_OUT if timed_out else _Attempt.STATE_FAILED
+        attempt = self._attempt(record, state, error, log_tail)
+        guard = guard or lease_guard(record.nonce)
+        reason = _Reason.REASON_TIMED_OUT
+        if isinstance(decision, retrying.Retry):
+            how = Requeueing(
+                failures=1,
+                delay=decision.delay,
+                outcome=error.SerializeToString(),
+                attempt=attempt,
+                keep_nonce=from_worker,
+                revoke_reason=reason,
+            )
+            applied = await self._requeue(record, guard, how)
+        else:
+            outcome = Outcome(
+                decision.state,
+                decision.error.SerializeToString(),
+                attempt,
+                record.cache_status,
+                keep_nonce=from_worker,
+                revoke_reason=reason,
+                failures=1,
+            )
+            applied = await self._finish(record, guard, outcome)
+        if from_worker:
+            self._require_done(applied, record)
+        elif applied.kind == "done":
+            self.revoke(identity.lease_token(record.id, record.nonce), reason)
+        return applied
+
+    # --- losses and clocks -----------------------------------------------------------------------------------------------
+
+    async def lose(
+        self, record: ExecutionRecord, guard: bytes, why: str, *, revoke: bool = True, keep_nonce: bool = False
+    ) -> None:
+        """Records that infrastructure lost an attempt; without effect if the lease has moved on."""
+        task = await self._tasks.ready_for(record.execution.task)
+        error = execution_pb2.TaskError(
+            kind=execution_pb2.TaskError.KIND_SYSTEM, code=retrying.LEASE_LOST, message=why, recoverable=True
+        )
+        error = self._normalized(error, record)
+        decision = retrying.after_loss(task, record, error)
+        attempt = self._attempt(record, _Attempt.STATE_LOST, error, "")
+        reason = _Reason.REASON_LOST
+        if isinstance(decision, retrying.Retry):
+            how = Requeueing(
+                losses=1, outcome=error.SerializeToString(), attempt=attempt, keep_nonce=keep_nonce, revoke_reason=reason
+            )
+            applied = await self._requeue(record, guard, how)
+        else:
+            outcome = Outcome(
+                decision.state,
+                decision.error.SerializeToString(),
+                attempt,
+                record.cache_status,
+                keep_nonce=keep_nonce,
+                revoke_reason=reason,
+            )
+            applied = await self._finish(record, guard, outcome)
+        if revoke and applied.kind == "done":
+            self.revoke(identity.lease_token(record.id, record.nonce), reason)
+
+    async def give_back(self, record: ExecutionRecord) -> None:
+        """Returns a lease that reached no worker; it counts as nothing."""
+        await self._requeue(record, owner_guard(record.nonce, record.owner), Requeueing())
+
+    async def judge(self, record: ExecutionRecord, now_ms: int) -> None:
+        """Applies the clock that has run out for an execution, if one has."""
+        clock = clocks.expired(record, now_ms)
+        guard = revision_guard(record.revision)
+        if clock is None:
+            return
+        if clock is clocks.Clock.ATTEMPT:
+            task = await self._tasks.ready_for(record.execution.task)
+            await self._fail(record, task, _timeout_error(record), "", timed_out=True, guard=guard, from_worker=False)
+        elif clock is clocks.Clock.LEASE:
+            await self.lose(record, guard, "the worker did not extend its lease")
+        elif clock is clocks.Clock.QUEUE:
+            message = f"no worker took it within {record.queue_timeout / 1000:g} s"
+            await self._end(record, guard, lifecycle.TIMED_OUT, retrying.QUEUE_TIMEOUT, message)
+        else:
+            span = (record.deadline_ms - record.create_ms) / 1000
+            message = f"it was not finished within {span:g} s"
+            await self._end(record, guard, lifecycle.TIMED_OUT, retrying.DEADLINE_EXCEEDED, message)
+
+    async def cancel(self, execution_id: bytes, reason: str) -> ExecutionRecord | None:
+        """Cancels an execution; gives it as it is then, None if there is none."""
+        for _ in range(_TRIES):
+            record = await self._store.get(execution_id)
+            if record is None or lifecycle.is_terminal(record.state):
+                return record
+            guard = revision_guard(record.revision)
+            applied = await self._end(
+                record, guard, lifecycle.CANCELLED, retrying.CANCELLED, reason or "cancelled by request"
+            )
+            if applied.kind == "done":
+                return await self._store.get(execution_id)
+        return await self._store.get(execution_id)
+
+    async def _end(self, record: ExecutionRecord, guard: bytes, state: int, code: str, message: str) -> Applied:
+        kind = execution_pb2.TaskError.KIND_USER
+        error = self._normalized(execution_pb2.TaskError(kind=kind, code=code, message=message), record)
+        running = record.state == lifecycle.RUNNING
+        attempt = self._attempt(record, _Attempt.STATE_CANCELLED, error, "") if running else b""
+        reason = _Reason.REASON_CANCELLED if state == lifecycle.CANCELLED else _Reason.REASON_TIMED_OUT
+        outcome = Outcome(state, error.SerializeToString(), attempt, record.cache_status, revoke_reason=reason)
+        applied = await self._finish(record, guard, outcome)
+        if applied.kind == "done" and running:
+            self.revoke(identity.lease_token(record.id, record.nonce), reason)
+        return applied
+
+    # --- transitions -------------------------------------------------------------------------------------------------
+
+    async def _finish(self, record: ExecutionRecord, guard: bytes, outcome: Outcome) -> Applied:
+        applied = await self._store.finish(record.id, guard, outcome)
+        if applied.kind == "done":
+            record.state, record.outcome, record.end_ms = outcome.state, outcome.outcome, applied.now_ms
+            record.cache_status = outcome.cache_status
+            record.failures += outcome.failures
+            record.revision += 1
+            self._wakeups.notify(record.id, record)
+        return applied
+
+    async def _requeue(self, record: ExecutionRecord, guard: bytes, how: Requeueing) -> Applied:
+        applied = await self._store.requeue(record.id, guard, how)
+        if applied.kind == "done":
+            self._wakeups.notify(record.id)
+            if not how.delay:
+                self.on_ready(record.queue_ref)
+        return applied
+
+    def _require_done(self, applied: Applied, record: ExecutionRecord) -> None:
+        if applied.kind == "done":
+            return
+        now = applied.record
+        if now is not None and now.state != lifecycle.RUNNING and now.nonce == record.nonce:
+            return  # this completion was recorded by an earlier call
+        raise _lost(record)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    def _attempt(
+        self, record: ExecutionRecord, state: int, error: execution_pb2.TaskError | None, log_tail: str
+    ) -> bytes:
+        attempt = _Attempt(
+            number=record.attempt,
+            state=state,  # type: ignore[arg-type] # a plain int is what the table holds
+            worker=record.worker.decode(),
+            error=error,
+            log_tail=log_tail[-limits.LOG_TAIL_MAX :],
+        )
+        attempt.start_time.FromMilliseconds(record.start_ms)
+        attempt.end_time.FromMilliseconds(max(self._store.now_ms(), record.start_ms))
+        return attempt.SerializeToString()
+
+    def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
+        error = execution_pb2.TaskError()
+        error.CopyFrom(given)
+        error.kind = error.kind or execution_pb2.TaskError.KIND_USER
+        error.worker = record.worker.decode()
+        if not error.HasField("time"):
+            error.time.FromMilliseconds(self._store.now_ms())
+        link, depth = error, 0
+        while True:
+            link.code = link.code[: limits.ERROR_CODE_MAX]
+            link.message = link.message[: limits.ERROR_MESSAGE_MAX]
+            link.stack_trace = link.stack_trace[-limits.STACK_TRACE_MAX :]
+            depth += 1
+            if not link.HasField("cause"):
+                return error
+            if depth >= limits.CAUSES_MAX:
+                link.ClearField("cause")
+                return error
+            link = link.cause
+
+
+def parse_outputs(record: ExecutionRecord) -> literals_pb2.LiteralMap:
+    """The outputs of an execution that succeeded.
+
+    Raises:
+        DecodeError: If the stored bytes are not a literal map.
+    """
+    if record.state != lifecycle.SUCCEEDED:
+        raise DecodeError("the execution has no outputs")
+    return literals_pb2.LiteralMap.FromString(record.outcome)
+
+
+def _entry(record: ExecutionRecord, task: ReadyTask, outputs: bytes) -> bytes:
+    producer = record.execution.id
+    patch = execution_pb2.Execution(cache=execution_pb2.CacheInfo(producer=producer)).SerializeToString()
+    meta = cache_pb2.CacheEntry(
+        key=record.cache_key.hex(),
+        task=task.id,
+        cache_version=task.cache_version,
+        producer=producer,
+        size_bytes=len(outputs),
+    )
+    return codec.pack_entry(patch, meta.SerializeToString(), outputs)
+
+
+def _timeout_error(record: ExecutionRecord) -> execution_pb2.TaskError:
+    return execution_pb2.TaskError(
+        kind=execution_pb2.TaskError.KIND_USER,
+        code=retrying.ATTEMPT_TIMEOUT,
+        message=f"attempt {record.attempt} ran longer than its timeout of {record.attempt_timeout / 1000:g} s",
+        recoverable=True,
+    )
+
+
+def _lost(record: ExecutionRecord | None) -> DomainError:
+    metadata = {"execution": names.display_execution(record.execution.id)} if record is not None else {}
+    return DomainError(
+        errors_pb2.ERROR_REASON_LEASE_LOST,
+        "the lease is no longer current: the attempt timed out, was cancelled, or was given to another worker; drop the result",
+        metadata=metadata,
+    )
+
+

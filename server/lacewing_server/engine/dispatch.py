@@ -1,0 +1,214 @@
+"""Handing ready executions to workers: who offers what, who has credit, which queues have work.
+
+A *session* is one worker's stream, or one unary call that waits for leases. The store is asked for work only for queues
+that are believed to hold some, and only as much as there is credit; what it gives is handed out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from lacewing.v1 import worker_service_pb2
+from lacewing_server.domain import identity
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.offers import Offer, QueueEntry
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.store.redis.store import Store
+
+_log = logging.getLogger(__name__)
+
+_BATCH_MAX: Final = 256
+
+
+@dataclass(eq=False)
+class Session:
+    """A worker that can be given leases."""
+
+    worker: str
+    offer: Offer
+    on_lease: Callable[[ExecutionRecord], None]
+    on_revoke: Callable[[bytes, int], None]
+    unary_lease: int = 0
+    """Milliseconds a lease lives without being extended; 0: as long as the stream."""
+    credit: int = 0
+    open: bool = True
+    leases: dict[bytes, ExecutionRecord] = field(default_factory=dict)
+    """By token, those of a stream."""
+    hello: worker_service_pb2.Hello | None = None
+    connect_ms: int = 0
+    seen: float = 0.0
+    """When it last sent anything, by the loop's clock."""
+    draining: bool = False
+
+
+class Dispatch:
+    """The sessions of this server, and the queues they can be served from."""
+
+    def __init__(self, store: Store, attempts: Attempts) -> None:
+        self._store = store
+        self._attempts = attempts
+        self._catalog: dict[bytes, QueueEntry] = {}
+        self.sessions: list[Session] = []
+        self._offers: dict[bytes, list[Session]] = {}
+        self._nonempty: set[bytes] = set()
+        self._claiming: dict[bytes, asyncio.Task[None]] = {}
+        self.leases: dict[bytes, Session] = {}
+
+    # --- who offers what -----------------------------------------------------------------------------------------------
+
+    async def load_catalog(self) -> None:
+        """Reads which queues there are."""
+        flat = await self._store.call("HGETALL", self._store.keys.catalog)
+        for i in range(0, len(flat), 2):
+            self.learn(flat[i], flat[i + 1])
+
+    def learn(self, queue_ref: bytes, packed: bytes) -> None:
+        """Learns of a queue."""
+        if queue_ref in self._catalog:
+            return
+        entry = QueueEntry.unpack(packed)
+        self._catalog[queue_ref] = entry
+        for session in self.sessions:
+            if session.offer.fits(entry):
+                self._offers.setdefault(queue_ref, []).append(session)
+        self.on_work(queue_ref)
+
+    def offered(self, queue_ref: bytes) -> bool:
+        """Whether a worker of this server takes work of the queue."""
+        return bool(self._offers.get(queue_ref))
+
+    def open(self, session: Session) -> None:
+        """Adds a session; its credit can be used from now on."""
+        self.sessions.append(session)
+        for queue_ref, entry in self._catalog.items():
+            if session.offer.fits(entry):
+                self._offers.setdefault(queue_ref, []).append(session)
+                self.on_work(queue_ref)
+
+    def close(self, session: Session) -> None:
+        """Removes a session; what it holds is its owner's concern."""
+        session.open, session.credit = False, 0
+        if session in self.sessions:
+            self.sessions.remove(session)
+        for queue_ref in list(self._offers):
+            sessions = self._offers[queue_ref]
+            if session in sessions:
+                sessions.remove(session)
+            if not sessions:
+                del self._offers[queue_ref]
+
+    # --- work --------------------------------------------------------------------------------------------------------------
+
+    def grant(self, session: Session, credit: int) -> None:
+        """A worker can take more."""
+        session.credit += credit
+        if not self._nonempty:
+            return
+        for queue_ref in [each for each in self._nonempty if session in self._offers.get(each, ())]:
+            self._pump(queue_ref)
+
+    def on_work(self, queue_ref: bytes) -> None:
+        """A queue may hold work."""
+        self._nonempty.add(queue_ref)
+        self._pump(queue_ref)
+
+    def check_all(self) -> None:
+        """Any queue may hold work: news may have been lost."""
+        for queue_ref in list(self._offers):
+            self.on_work(queue_ref)
+
+    def reserve(self, queue_ref: bytes) -> Session | None:
+        """Takes one credit for an execution that is about to be created, if that may jump the queue's round trip."""
+        if queue_ref in self._nonempty:
+            return None
+        session = self._richest(queue_ref)
+        if session is not None:
+            session.credit -= 1
+        return session
+
+    def release(self, session: Session) -> None:
+        """Gives a reserved credit back."""
+        if session.open:
+            self.grant(session, 1)
+
+    def hand_over(self, session: Session, record: ExecutionRecord) -> None:
+        """Gives a lease to its session, or back to the queue if the session has gone."""
+        if not session.open:
+            self._spawn_give_back(record)
+            return
+        if not session.unary_lease:
+            token = identity.lease_token(record.id, record.nonce)
+            session.leases[token] = record
+            self.leases[token] = session
+        session.on_lease(record)
+
+    def finished(self, token: bytes) -> None:
+        """A lease has ended."""
+        session = self.leases.pop(token, None)
+        if session is not None:
+            session.leases.pop(token, None)
+
+    def leased(self, token: bytes) -> ExecutionRecord | None:
+        """The execution that a stream's lease is for."""
+        session = self.leases.get(token)
+        return session.leases.get(token) if session is not None else None
+
+    def revoke(self, token: bytes, reason: int) -> None:
+        """Tells the worker of a stream's lease that it is no longer its own."""
+        session = self.leases.get(token)
+        self.finished(token)
+        if session is not None and session.open:
+            session.on_revoke(token, reason)
+
+    def _richest(self, queue_ref: bytes) -> Session | None:
+        best: Session | None = None
+        for session in self._offers.get(queue_ref, ()):
+            if session.credit > 0 and (best is None or session.credit > best.credit):
+                best = session
+        return best
+
+    def _pump(self, queue_ref: bytes) -> None:
+        if queue_ref not in self._claiming and self._richest(queue_ref) is not None:
+            task = asyncio.create_task(self._claim(queue_ref))
+            self._claiming[queue_ref] = task
+            task.add_done_callback(lambda _: self._claimed(queue_ref))
+
+    def _claimed(self, queue_ref: bytes) -> None:
+        self._claiming.pop(queue_ref, None)
+        if queue_ref in self._nonempty:
+            self._pump(queue_ref)
+
+    async def _claim(self, queue_ref: bytes) -> None:
+        slots: list[Session] = []
+        while len(slots) < _BATCH_MAX and (session := self._richest(queue_ref)) is not None:
+            if slots and session.unary_lease != slots[0].unary_lease:
+                break
+            session.credit -= 1
+            slots.append(session)
+        if not slots:
+            return
+        self._nonempty.discard(queue_ref)  # what is pushed while the claim is under way is told again
+        asked = [(identity.new_nonce(), session.worker.encode()) for session in slots]
+        taken = 0
+        try:
+            more, records = await self._store.claim(queue_ref, asked, slots[0].unary_lease)
+            if more:
+                self._nonempty.add(queue_ref)
+            for session, record in zip(slots, records, strict=False):
+                taken += 1
+                self.hand_over(session, record)
+        except DomainError as error:
+            _log.warning("could not claim work: %s", error)
+        finally:
+            for session in slots[taken:]:
+                session.credit += 1 if session.open else 0
+
+    def _spawn_give_back(self, record: ExecutionRecord) -> None:
+        task = asyncio.create_task(self._attempts.give_back(record))
+        self._claiming[record.id] = task
+        task.add_done_callback(lambda _: self._claiming.pop(record.id, None))

@@ -1,0 +1,383 @@
+"""Executions as their callers see them: creating (with the look-up in the cache), waiting, watching, listing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from lacewing.types import ConversionError, literal_map_from_json
+from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
+from lacewing_server.domain import identity, lifecycle, limits, names
+from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field, omitted
+from lacewing_server.domain.record import FILLS_CACHE, JOB_ONCE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
+from lacewing_server.domain.task_version import ReadyTask, milliseconds
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.stats import CacheCounters
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.wakeups import Waiter, Wakeups
+from lacewing_server.store.redis.store import Creation, Store
+
+_ADMISSION_MAX: Final = 4_096
+_ADMISSION_BYTES: Final = 4_096
+_FULL_RETRY_SECONDS: Final = 1.0
+
+ExecuteRequest = execution_service_pb2.ExecuteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What an accepted request is answered with."""
+
+    record: ExecutionRecord
+    task: ReadyTask
+    replayed: bool = False
+    hit: CachedOutcome | None = None
+    recorded: bool = True
+    """False: a hit that was not stored."""
+
+
+class Executions:
+    """The executions."""
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Tasks,
+        projects: Projects,
+        dispatch: Dispatch,
+        attempts: Attempts,
+        wakeups: Wakeups,
+        counters: CacheCounters,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._projects = projects
+        self._dispatch = dispatch
+        self._attempts = attempts
+        self._wakeups = wakeups
+        self._counters = counters
+        self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
+
+    # --- creating ------------------------------------------------------------------------------------------------------
+
+    async def create(self, request: ExecuteRequest, *, record_hit: bool) -> Admitted:
+        """Accepts a request, or answers it from the cache."""
+        while True:
+            task, as_latest = await self._tasks.resolve(request.task)
+            if self._projects.is_archived(task.id.project):
+                await self._projects.require_active(task.id.project)
+            _check_request(request)
+            inputs, packed = self._inputs(request, task)
+            cache_key = self._admit(task, inputs, packed)
+            admitted = await self._create(request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit)
+            if admitted is not None:
+                return admitted
+            # The latest version is another one by now, or the task was archived.
+            self._tasks.forget_latest(task.ref)
+            described = await self._tasks.describe(task.id)
+            if described.state != described.STATE_ACTIVE:
+                shown = f"{task.id.project}/{task.id.domain}/{task.id.name}"
+                raise DomainError(
+                    errors_pb2.ERROR_REASON_TASK_ARCHIVED,
+                    f"task {shown} is archived; restore it with RestoreTask",
+                    metadata={"task": shown},
+                )
+
+    async def _create(
+        self,
+        request: ExecuteRequest,
+        task: ReadyTask,
+        packed: bytes,
+        cache_key: bytes,
+        *,
+        as_latest: bool,
+        record_hit: bool,
+    ) -> Admitted | None:
+        project, domain = task.id.project, task.id.domain
+        mode = request.cache_mode or execution_pb2.CACHE_MODE_USE
+        execution_id = self._execution_id(request, project, domain)
+        name = request.name or identity.execution_name(execution_id)
+        meta = execution_pb2.Execution(
+            id=identifiers_pb2.ExecutionId(project=project, domain=domain, name=name),
+            task=task.id,
+            labels=request.labels,
+        )
+        status, flags, lookup, patch = execution_pb2.CacheInfo.STATUS_DISABLED, 0, "", b""
+        if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
+            flags = FILLS_CACHE
+            if mode == execution_pb2.CACHE_MODE_REFRESH:
+                status = execution_pb2.CacheInfo.STATUS_SKIPPED
+            else:
+                status = execution_pb2.CacheInfo.STATUS_MISS
+                lookup = "o" if mode == execution_pb2.CACHE_MODE_ONLY else "u"
+                if task.serialized:
+                    flags |= SERIALIZED
+                    cache = execution_pb2.CacheInfo(producer=meta.id)
+                    patch = execution_pb2.Execution(cache=cache).SerializeToString()
+        elif mode == execution_pb2.CACHE_MODE_ONLY:
+            raise _absent(task)
+        record = ExecutionRecord(
+            execution_id,
+            lifecycle.QUEUED,
+            meta.SerializeToString(),
+            flags=flags | (0 if task.idempotent else JOB_ONCE),
+            cache_status=status,
+            origin=self._store.server,
+            task_ref=task.ref,
+            queue_ref=task.queue_ref,
+            cache_key=cache_key if flags else NO_KEY,
+            attempt_timeout=task.attempt_timeout,
+            queue_timeout=task.queue_timeout,
+            retention=task.retention,
+            inputs=packed,
+        )
+        deadlines = [each for each in (task.deadline, milliseconds(request.deadline)) if each]
+        session = self._dispatch.reserve(task.queue_ref)
+        kind = ""
+        try:
+            created = await self._store.create(
+                record,
+                Creation(
+                    domain_index=f"{project}/{domain}",
+                    max_queued=task.max_queued,
+                    deadline=min(deadlines, default=0),
+                    lookup=lookup,
+                    record_hit=record_hit or bool(request.name),
+                    expected_latest=task.id.version if as_latest else "",
+                    nonce=identity.new_nonce() if session else b"",
+                    worker=session.worker.encode() if session else b"",
+                    unary_lease=session.unary_lease if session else 0,
+                    patch=patch,
+                ),
+            )
+            kind = created.kind
+        finally:
+            if session is not None and kind != "leased":
+                self._dispatch.release(session)
+        if kind == "hit":
+            assert created.hit is not None
+            self._counters.hit(task, created.hit.compute_ms)
+            return Admitted(record, task, hit=created.hit, recorded=record_hit or bool(request.name))
+        if lookup:
+            self._counters.miss(task)
+        if kind == "leased" and session is not None:
+            self._dispatch.hand_over(session, record)
+        elif kind == "queued":
+            self._dispatch.on_work(record.queue_ref)
+        elif kind == "exists":
+            assert created.record is not None
+            return self._replayed(created.record, task, packed)
+        elif kind == "task":
+            return None
+        elif kind == "absent":
+            raise _absent(task)
+        elif kind == "full":
+            raise DomainError(
+                errors_pb2.ERROR_REASON_QUEUE_FULL,
+                f"{task.max_queued} executions of {names.display_task(task.id)} are waiting already; try again later",
+                metadata={"task": names.display_task(task.id), "limit": str(task.max_queued)},
+                retry_seconds=_FULL_RETRY_SECONDS,
+            )
+        return Admitted(record, task)
+
+    def _execution_id(self, request: ExecuteRequest, project: str, domain: str) -> bytes:
+        if request.name:
+            return identity.execution_id_of(project, domain, request.name)
+        if request.request_id:
+            return identity.requested_execution_id(project, domain, request.request_id)
+        return identity.new_execution_id(self._store.now_ms())
+
+    def _replayed(self, record: ExecutionRecord, task: ReadyTask, packed: bytes) -> Admitted:
+        same_task = record.execution.task == task.id
+        if not same_task or (
+            record.inputs != packed
+            and literals_pb2.LiteralMap.FromString(record.inputs) != literals_pb2.LiteralMap.FromString(packed)
+        ):
+            shown = names.display_execution(record.execution.id)
+            raise DomainError(
+                errors_pb2.ERROR_REASON_EXECUTION_CONFLICT,
+                f"the name or request id belongs to execution {shown} of another task version or with other inputs",
+                metadata={"execution": shown},
+            )
+        return Admitted(record, task, replayed=True)
+
+    def _inputs(self, request: ExecuteRequest, task: ReadyTask) -> tuple[literals_pb2.LiteralMap, bytes]:
+        inputs = request.inputs
+        if request.HasField("inputs_json"):
+            if request.HasField("inputs"):
+                raise invalid_field("inputs_json", "must not be given together with inputs")
+            try:
+                inputs = literal_map_from_json(request.inputs_json, task.input_variables)
+            except ConversionError as error:
+                raise _bad_inputs(task, [Violation(each.path, each.message) for each in error.problems]) from error
+        packed = inputs.SerializeToString()
+        if len(packed) > limits.INPUTS_MAX_BYTES:
+            raise DomainError(
+                errors_pb2.ERROR_REASON_VALUE_TOO_LARGE,
+                f"the inputs have {len(packed)} bytes, {limits.INPUTS_MAX_BYTES} are allowed",
+                metadata={"field": "inputs", "bytes": str(len(packed)), "limit": str(limits.INPUTS_MAX_BYTES)},
+            )
+        return inputs, packed
+
+    def _admit(self, task: ReadyTask, inputs: literals_pb2.LiteralMap, packed: bytes) -> bytes:
+        """Checks the inputs and computes the cache key; both are remembered for equal bytes."""
+        small = len(packed) <= _ADMISSION_BYTES
+        remembered = (task.ref, task.id.version, packed)
+        if small and (key := self._admissions.get(remembered)) is not None:
+            return key
+        if problems := task.inputs.check(inputs):
+            raise _bad_inputs(task, [Violation(each.path, each.message) for each in problems])
+        key = task.cache_key(task.inputs.complete(inputs)) if task.cached else NO_KEY
+        if small:
+            if len(self._admissions) >= _ADMISSION_MAX:
+                self._admissions.clear()
+            self._admissions[remembered] = key
+        return key
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    async def get(self, execution: identifiers_pb2.ExecutionId, *, inputs: bool = True) -> ExecutionRecord:
+        """Reads an execution."""
+        execution_id, shown = await self._identify(execution)
+        record = await self._store.get(execution_id, inputs=inputs)
+        return _found(record, shown)
+
+    async def wait(self, execution: identifiers_pb2.ExecutionId, seconds: float | None) -> ExecutionRecord:
+        """Waits for the end of an execution; gives it as it is when the wait is over."""
+        execution_id, shown = await self._identify(execution)
+        with self._wakeups.waiting(execution_id) as waiter:
+            record = _found(await self._store.watch(execution_id), shown)
+            return await self._until_terminal(record, waiter, seconds)
+
+    async def finish(self, admitted: Admitted, seconds: float | None) -> ExecutionRecord:
+        """Waits for the end of an execution that was just created here."""
+        record = admitted.record
+        if lifecycle.is_terminal(record.state) or admitted.hit is not None:
+            return record
+        with self._wakeups.waiting(record.id) as waiter:
+            if admitted.replayed:
+                record = await self._store.watch(record.id) or record
+            return await self._until_terminal(record, waiter, seconds)
+
+    async def watch(
+        self, execution: identifiers_pb2.ExecutionId, after_revision: int
+    ) -> AsyncIterator[ExecutionRecord]:
+        """Yields an execution after each change, until its end."""
+        execution_id, shown = await self._identify(execution)
+        with self._wakeups.waiting(execution_id) as waiter:
+            record = _found(await self._store.watch(execution_id), shown)
+            while True:
+                if record.revision > after_revision or lifecycle.is_terminal(record.state):
+                    after_revision = record.revision
+                    yield record
+                if lifecycle.is_terminal(record.state):
+                    return
+                await waiter.changed(None)
+                record = _found(await self._store.get(execution_id), shown)
+
+    async def cancel(self, execution: identifiers_pb2.ExecutionId, reason: str) -> ExecutionRecord:
+        """Cancels an execution."""
+        if len(reason) > limits.REASON_MAX:
+            raise invalid_field("reason", f"must have at most {limits.REASON_MAX} characters")
+        execution_id, shown = await self._identify(execution)
+        return _found(await self._attempts.cancel(execution_id, reason), shown)
+
+    async def attempts(self, execution: identifiers_pb2.ExecutionId) -> list[execution_pb2.Attempt]:
+        """The attempts of an execution, the first one first."""
+        record = await self.get(execution, inputs=False)
+        attempts = [execution_pb2.Attempt.FromString(each) for each in await self._store.attempts(record.id)]
+        if record.attempt and (not attempts or attempts[-1].number < record.attempt):
+            attempts.append(_current_attempt(record))
+        return attempts
+
+    async def _until_terminal(
+        self, record: ExecutionRecord, waiter: Waiter, seconds: float | None
+    ) -> ExecutionRecord:
+        loop = asyncio.get_running_loop()
+        until = None if seconds is None else loop.time() + seconds
+        while not lifecycle.is_terminal(record.state):
+            remaining = None if until is None else until - loop.time()
+            if (remaining is not None and remaining <= 0) or not await waiter.changed(remaining):
+                return await self._store.get(record.id) or record
+            changed = waiter.record
+            if changed is None or not lifecycle.is_terminal(changed.state):
+                changed = await self._store.get(record.id)
+            record = changed or record
+        return record
+
+    async def _identify(self, execution: identifiers_pb2.ExecutionId) -> tuple[bytes, str]:
+        violations = Violations()
+        names.check_execution_name(execution.name, "id.name", violations)
+        violations.raise_if_any()
+        project, domain = await self._projects.complete(execution.project, execution.domain)
+        return identity.execution_id_of(project, domain, execution.name), f"{project}/{domain}/{execution.name}"
+
+
+def _check_request(request: ExecuteRequest) -> None:
+    if not (request.name or request.request_id or request.labels or request.HasField("deadline") or request.cache_mode):
+        return
+    violations = Violations()
+    if request.name:
+        names.check_execution_name(request.name, "name", violations)
+    if request.request_id:
+        names.check_printable(request.request_id, limits.REQUEST_ID_MAX, "request_id", violations)
+    if request.labels:
+        names.check_labels(request.labels, "labels", violations)
+    if request.HasField("deadline") and milliseconds(request.deadline) <= 0:
+        violations.add("deadline", "must be positive")
+    if request.cache_mode not in execution_pb2.CacheMode.values():
+        violations.add("cache_mode", f"must be a known mode, got {request.cache_mode}")
+    violations.raise_if_any()
+
+
+def _bad_inputs(task: ReadyTask, violations: list[Violation]) -> DomainError:
+    shown = names.display_task(task.id)
+    first = violations[0]
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return DomainError(
+        errors_pb2.ERROR_REASON_INPUTS_INVALID,
+        f"the inputs do not fit the interface of {shown}: {first.field}: {first.description}{more}",
+        metadata={"task": shown, **omitted(violations)},
+        violations=violations,
+    )
+
+
+def _absent(task: ReadyTask) -> DomainError:
+    shown = names.display_task(task.id)
+    return DomainError(
+        errors_pb2.ERROR_REASON_CACHE_ENTRY_NOT_FOUND,
+        f"the cache has no entry of {shown} for these inputs",
+        metadata={"task": shown},
+    )
+
+
+def _found(record: ExecutionRecord | None, shown: str) -> ExecutionRecord:
+    if record is None or names.display_execution(record.execution.id) != shown:
+        raise DomainError(
+            errors_pb2.ERROR_REASON_EXECUTION_NOT_FOUND,
+            f"there is no execution {shown}: it never was, or its retention has passed",
+            metadata={"execution": shown},
+        )
+    return record
+
+
+_ATTEMPT_STATES: Final = {
+    lifecycle.RUNNING: execution_pb2.Attempt.STATE_LEASED,
+    lifecycle.SUCCEEDED: execution_pb2.Attempt.STATE_SUCCEEDED,
+}
+
+
+def _current_attempt(record: ExecutionRecord) -> execution_pb2.Attempt:
+    attempt = execution_pb2.Attempt(
+        number=record.attempt,
+        state=_ATTEMPT_STATES.get(record.state, execution_pb2.Attempt.STATE_CANCELLED),
+        worker=record.worker.decode(),
+    )
+    attempt.start_time.FromMilliseconds(record.start_ms)
+    if record.end_ms:
+        attempt.end_time.FromMilliseconds(record.end_ms)
+    return attempt

@@ -1,0 +1,65 @@
+"""What a lease looks like to a worker, and the unary way to get one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from lacewing.v1 import literals_pb2, worker_service_pb2
+from lacewing_server.domain import identity
+from lacewing_server.domain.offers import Offer
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.dispatch import Dispatch, Session
+from lacewing_server.engine.tasks import Tasks
+
+
+def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb2.Lease:
+    """The message that grants a lease; defaults of inputs are filled in."""
+    inputs = task.inputs.complete(literals_pb2.LiteralMap.FromString(record.inputs))
+    lease = worker_service_pb2.Lease(
+        token=identity.lease_token(record.id, record.nonce),
+        execution=record.execution.id,
+        task=task.id,
+        attempt=record.attempt,
+        inputs=inputs,
+    )
+    lease.attempt_timeout.FromMilliseconds(record.attempt_timeout)
+    if record.deadline_ms:
+        lease.deadline.FromMilliseconds(record.deadline_ms)
+    if record.lease_expire_ms:
+        lease.expire_time.FromMilliseconds(record.lease_expire_ms)
+    return lease
+
+
+class UnaryLeases:
+    """Leases for workers without a stream."""
+
+    def __init__(self, dispatch: Dispatch, tasks: Tasks) -> None:
+        self._dispatch = dispatch
+        self._tasks = tasks
+
+    async def acquire(
+        self, worker: str, offer: Offer, count: int, wait_seconds: float, lease_ms: int
+    ) -> tuple[list[worker_service_pb2.Lease], Sequence[ReadyTask]]:
+        """Waits for the first lease, and takes what comes with it."""
+        taken: list[ExecutionRecord] = []
+        changed = asyncio.Event()
+
+        def on_lease(record: ExecutionRecord) -> None:
+            taken.append(record)
+            changed.set()
+
+        session = Session(worker, offer, on_lease, lambda _token, _reason: None, unary_lease=lease_ms, credit=count)
+        self._dispatch.open(session)
+        try:
+            async with asyncio.timeout(max(wait_seconds, 0.05)):
+                await changed.wait()
+        except TimeoutError:
+            pass  # no lease is an answer
+        finally:
+            self._dispatch.close(session)
+        tasks = {record.execution.task.SerializeToString(): record.execution.task for record in taken}
+        ready = {key: await self._tasks.ready_for(task) for key, task in tasks.items()}
+        leases = [lease_message(each, ready[each.execution.task.SerializeToString()]) for each in taken]
+        return leases, list(ready.values())

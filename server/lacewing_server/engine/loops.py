@@ -1,0 +1,157 @@
+"""What a server does by itself: its own lease, clocks, dead servers, news, and the tick that makes up for lost news."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from lacewing_server.domain import identity, lifecycle
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.stats import CacheCounters
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.wakeups import Wakeups
+from lacewing_server.store.redis.store import Store, owner_guard
+
+_log = logging.getLogger(__name__)
+
+
+class Loops:
+    """The background work of one server."""
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Tasks,
+        projects: Projects,
+        dispatch: Dispatch,
+        attempts: Attempts,
+        wakeups: Wakeups,
+        counters: CacheCounters,
+        *,
+        tick: float,
+        server_lease: float,
+        reconnect_grace: float,
+        describe_workers: Callable[[], list[str]],
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._projects = projects
+        self._dispatch = dispatch
+        self._attempts = attempts
+        self._wakeups = wakeups
+        self._counters = counters
+        self._tick = tick
+        self._server_lease = server_lease
+        self._reconnect_grace = reconnect_grace
+        self._describe_workers = describe_workers
+        self._running: list[asyncio.Task[None]] = []
+        self._suspects: dict[bytes, float] = {}
+
+    def start(self) -> None:
+        """Starts the loops."""
+        for name, seconds, step in (
+            ("clocks", self._tick, self._clocks),
+            ("liveness", self._server_lease / 3, self._liveness),
+            ("recheck", 1.0, self._recheck),
+        ):
+            self._running.append(asyncio.create_task(self._every(seconds, step), name=name))
+
+    async def stop(self) -> None:
+        """Stops the loops and gives up the server's lease."""
+        for task in self._running:
+            task.cancel()
+        for task in self._running:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        try:
+            await self._counters.flush()
+            await self._store.call("DEL", self._store.keys.server(self._store.server))
+        except DomainError as error:
+            _log.warning("could not say good-bye to the store: %s", error)
+
+    def on_news(self, news: bytes) -> None:
+        """Takes a message that was published for this server or for all."""
+        kind, body = news[:1], news[1:]
+        if kind == b"x":
+            self._wakeups.notify(body)
+        elif kind == b"q":
+            self._dispatch.on_work(body)
+        elif kind == b"r":
+            self._dispatch.revoke(body[:20], body[20])
+        elif kind == b"t":
+            self._dispatch.learn(body[:12], body[12:])
+            self._tasks.forget_all_latest()
+        elif kind == b"p":
+            self._projects.forget()
+
+    def on_resubscribe(self) -> None:
+        """News may have been lost."""
+        self._tasks.forget_all_latest()
+        self._projects.forget()
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except DomainError as error:
+                _log.warning("%s", error)
+            except Exception:
+                _log.exception("a background step failed")
+            await asyncio.sleep(seconds)
+
+    async def _clocks(self) -> None:
+        due = await self._store.due()
+        for execution_id in due.ready:
+            self._wakeups.notify(execution_id)
+        for record in due.judge:
+            await self._attempts.judge(record, due.now_ms)
+
+    async def _liveness(self) -> None:
+        server, keys = self._store.server, self._store.keys
+        lease_ms = round(self._server_lease * 1000)
+        workers = json.dumps(self._describe_workers())
+        _, _, servers = await asyncio.gather(
+            self._store.call("SET", keys.server(server), workers, "PX", lease_ms),
+            self._store.call("SADD", keys.servers, server),
+            self._store.call("SMEMBERS", keys.servers),
+        )
+        for other in servers:
+            if other == server or await self._store.call("EXISTS", keys.server(other)):
+                self._suspects.pop(other, None)
+                continue
+            # Its workers may still come to another server and keep what they hold.
+            now = asyncio.get_running_loop().time()
+            if now - self._suspects.setdefault(other, now) >= self._reconnect_grace:
+                await self._reap(other)
+
+    async def _reap(self, dead: bytes) -> None:
+        ids = await self._store.call("SRANDMEMBER", self._store.keys.running(dead), 256)
+        for execution_id, record in zip(ids, await self._store.get_many(ids), strict=True):
+            if record is None or record.state != lifecycle.RUNNING or record.owner != dead:
+                await self._store.call("SREM", self._store.keys.running(dead), execution_id)
+                continue
+            await self._attempts.lose(record, owner_guard(record.nonce, dead), "the server that held its lease died")
+        if not ids:
+            await self._store.call("SREM", self._store.keys.servers, dead)
+            self._suspects.pop(dead, None)
+            _log.info("took over everything of a dead server %s", dead.hex())
+
+    async def _recheck(self) -> None:
+        await self._counters.flush()
+        await self._dispatch.load_catalog()
+        self._dispatch.check_all()
+        waited = self._wakeups.waited_for()
+        for execution_id, found in zip(waited, await self._store.revisions(waited), strict=True):
+            if found is None or lifecycle.is_terminal(found[0]):
+                self._wakeups.notify(execution_id)
+
+
+def new_server_id() -> bytes:
+    """Makes the identity of a server process."""
+    return identity.new_nonce()

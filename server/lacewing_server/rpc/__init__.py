@@ -1,0 +1,1 @@
+"""gRPC: servicers translate requests and answers; every refusal becomes a status in one place."""

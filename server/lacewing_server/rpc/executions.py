@@ -1,0 +1,191 @@
+"""``ExecutionService``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from lacewing.v1 import errors_pb2, execution_pb2
+from lacewing.v1 import execution_service_pb2 as pb
+from lacewing.v1.execution_service_pb2_grpc import ExecutionServiceServicer
+from lacewing_server.domain import lifecycle, limits
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.domain.task_version import milliseconds
+from lacewing_server.engine.executions import Executions
+from lacewing_server.engine.listing import Listing
+from lacewing_server.engine.paging import decode_token, encode_token, fingerprint, page_size
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.rpc.boundary import Context, internal
+from lacewing_server.rpc.render import BASIC, FULL, render, render_admitted
+from lacewing_server.rpc.status import to_request_error
+
+_MARGIN_SECONDS: Final = 0.1
+
+
+class ExecutionServicer(ExecutionServiceServicer):
+    """Translates between the wire and :class:`Executions`."""
+
+    def __init__(self, executions: Executions, tasks: Tasks, listing: Listing) -> None:
+        self._executions = executions
+        self._tasks = tasks
+        self._listing = listing
+
+    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802 - the RPC's name
+        """Creates an execution and waits for its end."""
+        return pb.ExecuteResponse(execution=await self._execute(request, _seconds(request, context)))
+
+    async def CreateExecution(  # noqa: N802 - the RPC's name
+        self, request: pb.CreateExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> pb.CreateExecutionResponse:
+        """Creates an execution."""
+        admitted = await self._executions.create(request.request, record_hit=True)
+        return pb.CreateExecutionResponse(
+            execution=render_admitted(admitted, plain=request.request.plain), replayed=admitted.replayed
+        )
+
+    async def ExecuteStream(  # noqa: N802 - the RPC's name
+        self, request_iterator: AsyncIterator[pb.ExecuteStreamRequest], context: Context  # noqa: ARG002 - likewise
+    ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+        """Creates executions as they arrive and answers each when it has ended."""
+        outcomes: list[pb.ExecuteStreamResponse.Outcome] = []
+        changed = asyncio.Event()
+        running: set[asyncio.Task[None]] = set()
+        ended = False
+        failure: DomainError | None = None
+
+        async def one(item: pb.ExecuteStreamRequest.Item) -> None:
+            outcome = pb.ExecuteStreamResponse.Outcome(tag=item.tag)
+            wait = milliseconds(item.request.wait_timeout) / 1000 if item.request.HasField("wait_timeout") else None
+            try:
+                outcome.execution.CopyFrom(await self._execute(item.request, wait))
+            except DomainError as error:
+                outcome.error.CopyFrom(to_request_error(error))
+            except Exception as error:  # noqa: BLE001 - the boundary of an item: logged with an id
+                outcome.error.CopyFrom(to_request_error(internal(error)))
+            outcomes.append(outcome)
+            changed.set()
+
+        async def receive() -> None:
+            nonlocal ended, failure
+            tags: set[int] = set()
+            try:
+                async for message in request_iterator:
+                    if len(message.items) > limits.STREAM_ITEMS_MAX:
+                        raise _violated(f"a message holds {len(message.items)} items, {limits.STREAM_ITEMS_MAX} are allowed")
+                    for item in message.items:
+                        if item.tag in tags:
+                            raise _violated(f"tag {item.tag} was used twice")
+                        tags.add(item.tag)
+                        task = asyncio.create_task(one(item))
+                        running.add(task)
+                        task.add_done_callback(running.discard)
+            except DomainError as error:
+                failure = error
+            finally:
+                ended = True
+                changed.set()
+
+        receiver = asyncio.create_task(receive())
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if failure is not None:
+                    raise failure
+                if outcomes:
+                    ready, outcomes[:] = outcomes[:], []
+                    yield pb.ExecuteStreamResponse(outcomes=ready)
+                if ended and not running and not outcomes:
+                    return
+                if ended and not outcomes:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    changed.set()
+        finally:
+            receiver.cancel()
+            for task in running:
+                task.cancel()
+
+    async def GetExecution(  # noqa: N802 - the RPC's name
+        self, request: pb.GetExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> pb.GetExecutionResponse:
+        """Gets an execution."""
+        record = await self._executions.get(request.id, inputs=request.view != BASIC)
+        return pb.GetExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
+
+    async def WaitExecution(self, request: pb.WaitExecutionRequest, context: Context) -> pb.WaitExecutionResponse:  # noqa: N802
+        """Waits for the end of an execution."""
+        record = await self._executions.wait(request.id, _seconds(request, context))
+        return pb.WaitExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
+
+    async def WatchExecution(  # noqa: N802 - the RPC's name
+        self, request: pb.WatchExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> AsyncIterator[pb.WatchExecutionResponse]:
+        """Streams an execution after each change."""
+        async for record in self._executions.watch(request.id, request.after_revision):
+            yield pb.WatchExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
+
+    async def ListExecutions(  # noqa: N802 - the RPC's name
+        self, request: pb.ListExecutionsRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> pb.ListExecutionsResponse:
+        """Lists executions."""
+        size, mark = page_size(request.page_size), fingerprint(request)
+        position = decode_token(request.page_token, mark)
+        records, following = await self._listing.page(request, int(position or 0), size)
+        view = request.view or BASIC
+        return pb.ListExecutionsResponse(
+            executions=[await self._render(record, view, plain=False) for record in records],
+            next_page_token=encode_token(mark, following) if following else "",
+        )
+
+    async def CancelExecution(  # noqa: N802 - the RPC's name
+        self, request: pb.CancelExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> pb.CancelExecutionResponse:
+        """Cancels an execution."""
+        record = await self._executions.cancel(request.id, request.reason)
+        return pb.CancelExecutionResponse(execution=await self._render(record, FULL, plain=False))
+
+    async def ListAttempts(  # noqa: N802 - the RPC's name
+        self, request: pb.ListAttemptsRequest, context: Context  # noqa: ARG002 - the RPC's shape
+    ) -> pb.ListAttemptsResponse:
+        """Lists the attempts of an execution."""
+        size, mark = page_size(request.page_size), fingerprint(request)
+        start = int(decode_token(request.page_token, mark) or 0)
+        attempts = await self._executions.attempts(request.id)
+        following = start + size if len(attempts) > start + size else 0
+        return pb.ListAttemptsResponse(
+            attempts=attempts[start : start + size],
+            next_page_token=encode_token(mark, following) if following else "",
+        )
+
+    async def _execute(self, request: pb.ExecuteRequest, seconds: float | None) -> execution_pb2.Execution:
+        admitted = await self._executions.create(request, record_hit=request.record_hit)
+        if admitted.hit is not None:
+            return render_admitted(admitted, plain=request.plain)
+        try:
+            record = await self._executions.finish(admitted, seconds)
+        except asyncio.CancelledError:
+            if request.cancel_on_disconnect and not lifecycle.is_terminal(admitted.record.state):
+                await asyncio.shield(self._executions.cancel(admitted.record.execution.id, "the caller went away"))
+            raise
+        return render(record, admitted.task, plain=request.plain)
+
+    async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
+        task = await self._tasks.ready_for(record.execution.task)
+        return render(record, task, full=view != BASIC, plain=plain)
+
+
+def _seconds(request: pb.ExecuteRequest | pb.WaitExecutionRequest, context: Context) -> float | None:
+    """How long to wait: the request's wait, and a little less than the call's deadline."""
+    waits = []
+    if request.HasField("wait_timeout"):
+        waits.append(milliseconds(request.wait_timeout) / 1000)
+    remaining = context.time_remaining()
+    if remaining is not None:
+        waits.append(max(remaining - min(_MARGIN_SECONDS, remaining / 10), 0.0))
+    return min(waits, default=None)
+
+
+def _violated(message: str) -> DomainError:
+    return DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, message)

@@ -1,0 +1,97 @@
+"""From a record of the store to an ``Execution`` message."""
+
+from __future__ import annotations
+
+from lacewing.types import literal_map_to_json
+from lacewing.v1 import execution_pb2, literals_pb2
+from lacewing_server.domain import lifecycle
+from lacewing_server.domain.record import NO_KEY, ExecutionRecord
+from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.executions import Admitted
+
+BASIC = execution_pb2.EXECUTION_VIEW_BASIC
+FULL = execution_pb2.EXECUTION_VIEW_FULL
+
+_CacheInfo = execution_pb2.CacheInfo
+
+
+def render(record: ExecutionRecord, task: ReadyTask, *, full: bool = True, plain: bool = False) -> execution_pb2.Execution:
+    """Builds the message.
+
+    Args:
+        record: The execution.
+        task: Its task version, for plain values.
+        full: Whether inputs and outputs are wanted.
+        plain: Whether they are wanted as plain JSON.
+    """
+    execution = execution_pb2.Execution()
+    execution.CopyFrom(record.execution)
+    execution.state = record.state  # type: ignore[assignment] # the store keeps plain numbers
+    execution.revision = record.revision
+    execution.attempt_count = record.attempt
+    execution.failure_count = record.failures
+    execution.loss_count = record.losses
+    execution.worker = record.worker.decode()
+    execution.create_time.FromMilliseconds(record.create_ms)
+    if record.start_ms:
+        execution.start_time.FromMilliseconds(record.start_ms)
+    if record.end_ms:
+        execution.end_time.FromMilliseconds(record.end_ms)
+        execution.expire_time.FromMilliseconds(record.end_ms + record.retention)
+    if record.not_before_ms:
+        execution.retry_time.FromMilliseconds(record.not_before_ms)
+    execution.cache.status = record.cache_status  # type: ignore[assignment] # likewise
+    if record.cache_key != NO_KEY:
+        execution.cache.key = record.cache_key.hex()
+    if record.state != lifecycle.WAITING and record.cache_status != _CacheInfo.STATUS_HIT:
+        execution.cache.ClearField("producer")
+    execution.state_reason = _reason(record, execution)
+    succeeded = record.state == lifecycle.SUCCEEDED
+    if record.outcome and not succeeded:
+        execution.error.ParseFromString(record.outcome)
+    if full:
+        _values(execution, record.inputs, record.outcome if succeeded else None, task, plain=plain)
+    return execution
+
+
+def render_admitted(admitted: Admitted, *, plain: bool = False) -> execution_pb2.Execution:
+    """Builds the message for an execution that was just accepted, a hit included."""
+    record, hit = admitted.record, admitted.hit
+    if hit is None:
+        return render(record, admitted.task, plain=plain)
+    execution = execution_pb2.Execution()
+    execution.CopyFrom(record.execution)
+    execution.MergeFromString(hit.producer_patch)
+    if not admitted.recorded:
+        execution.ClearField("id")
+    execution.state = execution_pb2.Execution.STATE_SUCCEEDED
+    execution.revision = 1
+    execution.cache.status = _CacheInfo.STATUS_HIT
+    execution.cache.key = record.cache_key.hex()
+    _values(execution, record.inputs, hit.outputs, admitted.task, plain=plain)
+    return execution
+
+
+def _values(
+    execution: execution_pb2.Execution, inputs: bytes, outputs: bytes | None, task: ReadyTask, *, plain: bool
+) -> None:
+    if not plain:
+        execution.inputs.MergeFromString(inputs)
+        if outputs is not None:
+            execution.outputs.MergeFromString(outputs)
+        return
+    given = literals_pb2.LiteralMap.FromString(inputs)
+    execution.inputs_json.update(literal_map_to_json(given, task.input_variables))
+    if outputs is not None:
+        found = literals_pb2.LiteralMap.FromString(outputs)
+        execution.outputs_json.update(literal_map_to_json(found, task.output_variables))
+
+
+def _reason(record: ExecutionRecord, execution: execution_pb2.Execution) -> str:
+    if record.state == lifecycle.WAITING:
+        return f"waits for {execution.cache.producer.name}, which computes the same cache entry"
+    if record.state == lifecycle.QUEUED:
+        if record.not_before_ms:
+            return "waits out the back-off after a failed attempt"
+        return "waits for a worker"
+    return ""

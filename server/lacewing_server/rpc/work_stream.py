@@ -1,0 +1,262 @@
+"""The ``Work`` stream: one session per worker; what queues while a message is under way goes out as the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from google.protobuf import json_format
+
+from lacewing.v1 import errors_pb2, execution_pb2
+from lacewing.v1 import worker_service_pb2 as pb
+from lacewing_server.domain import identity, limits, names
+from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.domain.offers import Offer, check_offer
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.dispatch import Dispatch, Session
+from lacewing_server.engine.leases import lease_message
+from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.rpc.boundary import internal
+from lacewing_server.rpc.status import to_request_error
+from lacewing_server.settings import Settings
+from lacewing_server.store.redis.store import Store, owner_guard
+
+_log = logging.getLogger(__name__)
+
+
+class _Outbox:
+    """What waits to be sent on one stream."""
+
+    def __init__(self) -> None:
+        self.leases: list[ExecutionRecord] = []
+        self.message = pb.WorkResponse()
+        self.changed = asyncio.Event()
+        self.ended = False
+        self.failure: DomainError | None = None
+        self.told: set[str] = set()
+
+
+class WorkStreams:
+    """All ``Work`` streams of this server."""
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Tasks,
+        projects: Projects,
+        dispatch: Dispatch,
+        attempts: Attempts,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._projects = projects
+        self._dispatch = dispatch
+        self._attempts = attempts
+        self._settings = settings
+        self._outboxes: set[_Outbox] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self.progress: dict[bytes, execution_pb2.Progress] = {}
+
+    async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
+        """Serves one stream to its end."""
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("hello"):
+            raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "a Work stream must begin with hello")
+        outbox = _Outbox()
+        session = self._session(first.hello, outbox)
+        self._outboxes.add(outbox)
+        outbox.message.welcome.CopyFrom(self._welcome())
+        receiver = asyncio.create_task(self._receive(first, requests, session, outbox))
+        outbox.changed.set()
+        try:
+            while not outbox.ended or outbox.changed.is_set():
+                await outbox.changed.wait()
+                outbox.changed.clear()
+                if outbox.failure is not None:
+                    raise outbox.failure
+                message = await self._compose(outbox)
+                if message.ByteSize():
+                    yield message
+        finally:
+            receiver.cancel()
+            self._outboxes.discard(outbox)
+            self._dispatch.close(session)
+            if session.leases:
+                self._spawn(self._lose_later(session))
+
+    async def complete(self, completion: pb.Completion) -> pb.CompletionResult:
+        """Records one result and says how it was taken."""
+        result = pb.CompletionResult(token=completion.token)
+        try:
+            await self._attempts.complete(completion, self._dispatch.leased(completion.token))
+        except DomainError as error:
+            result.error.CopyFrom(to_request_error(error))
+        except Exception as error:  # noqa: BLE001 - the boundary of one completion: logged with an id
+            result.error.CopyFrom(to_request_error(internal(error)))
+        if not result.HasField("error") or result.error.reason != errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
+            self._dispatch.finished(completion.token)
+            self.progress.pop(completion.token, None)
+        return result
+
+    def drain(self) -> None:
+        """Tells every worker that this server goes away."""
+        for outbox in self._outboxes:
+            outbox.message.drain.reason = "the server is shutting down"
+            outbox.changed.set()
+
+    def describe(self) -> list[str]:
+        """The workers of this server, as JSON of ``Worker``."""
+        loop = asyncio.get_running_loop()
+        texts = []
+        for session in self._dispatch.sessions:
+            if session.hello is None:
+                continue
+            worker = pb.Worker(
+                worker=session.worker,
+                offer=session.offer.message,
+                labels=session.hello.labels,
+                sdk=session.hello.sdk,
+                server=self._store.server.hex(),
+                lease_count=len(session.leases),
+                credit=session.credit,
+                draining=session.draining,
+            )
+            worker.connect_time.FromMilliseconds(session.connect_ms)
+            silent_ms = round((loop.time() - session.seen) * 1000)
+            worker.seen_time.FromMilliseconds(self._store.now_ms() - silent_ms)
+            texts.append(json_format.MessageToJson(worker, indent=None))
+        return texts
+
+    def close_silent(self) -> None:
+        """Gives up workers that have not sent anything for as long as a lease lives."""
+        now = asyncio.get_running_loop().time()
+        for session in list(self._dispatch.sessions):
+            if session.hello is not None and now - session.seen > self._settings.lease_duration:
+                _log.warning("worker %s went silent", session.worker)
+                self._dispatch.close(session)
+                self._spawn(self._lose_later(session, grace=0))
+
+    # --- receiving -------------------------------------------------------------------------------------------------------
+
+    def _session(self, hello: pb.Hello, outbox: _Outbox) -> Session:
+        violations = Violations()
+        names.check_printable(hello.worker, limits.WORKER_NAME_MAX, "hello.worker", violations)
+        check_offer(hello.offer, "hello.offer", violations)
+        names.check_labels(hello.labels, "hello.labels", violations)
+        violations.raise_if_any()
+
+        def on_lease(record: ExecutionRecord) -> None:
+            outbox.leases.append(record)
+            outbox.changed.set()
+
+        def on_revoke(token: bytes, reason: int) -> None:
+            outbox.message.revocations.add(token=token, reason=reason)  # type: ignore[arg-type] # a plain number
+            outbox.changed.set()
+
+        offer = Offer(hello.offer, self._projects.default_project, self._projects.domains[0])
+        session = Session(hello.worker, offer, on_lease, on_revoke, hello=hello)
+        session.connect_ms, session.seen = self._store.now_ms(), asyncio.get_running_loop().time()
+        return session
+
+    async def _receive(
+        self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest], session: Session, outbox: _Outbox
+    ) -> None:
+        try:
+            for token in first.hello.held_leases:
+                await self._attach(token, session, outbox)
+            self._dispatch.open(session)
+            self._take(first, session, outbox)
+            async for request in requests:
+                if request.HasField("hello"):
+                    raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "hello may come only once")
+                self._take(request, session, outbox)
+        except DomainError as error:
+            outbox.failure = error
+        finally:
+            while self._background and any(task.get_name() == str(id(session)) for task in self._background):
+                mine = [task for task in self._background if task.get_name() == str(id(session))]
+                await asyncio.wait(mine)
+            outbox.ended = True
+            outbox.changed.set()
+
+    def _take(self, request: pb.WorkRequest, session: Session, outbox: _Outbox) -> None:
+        session.seen = asyncio.get_running_loop().time()
+        if request.credit > limits.CREDIT_MAX:
+            raise DomainError(
+                errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, f"credit must be at most {limits.CREDIT_MAX}"
+            )
+        for completion in request.completions:
+            self._spawn(self._complete(completion, outbox), str(id(session)))
+        for heartbeat in request.heartbeats:
+            if heartbeat.token in session.leases:
+                if heartbeat.HasField("progress"):
+                    self.progress[heartbeat.token] = heartbeat.progress
+            else:
+                session.on_revoke(heartbeat.token, pb.Revocation.REASON_LOST)
+        if request.HasField("drain"):
+            session.draining, session.credit = True, 0
+        elif request.credit and not session.draining:
+            self._dispatch.grant(session, request.credit)
+
+    async def _complete(self, completion: pb.Completion, outbox: _Outbox) -> None:
+        outbox.message.results.append(await self.complete(completion))
+        outbox.changed.set()
+
+    async def _attach(self, token: bytes, session: Session, outbox: _Outbox) -> None:
+        parts = identity.split_token(token)
+        record = await self._store.attach(*parts) if parts is not None else None
+        if record is None:
+            outbox.message.revocations.add(token=token, reason=pb.Revocation.REASON_LOST)
+            outbox.changed.set()
+            return
+        self._dispatch.finished(token)
+        session.leases[token] = record
+        self._dispatch.leases[token] = session
+
+    # --- sending ---------------------------------------------------------------------------------------------------------
+
+    async def _compose(self, outbox: _Outbox) -> pb.WorkResponse:
+        message, outbox.message = outbox.message, pb.WorkResponse()
+        records, outbox.leases = outbox.leases, []
+        for record in records:
+            task = self._tasks.ready_of(record.execution.task) or await self._tasks.ready_for(record.execution.task)
+            shown = names.display_task(task.id)
+            if shown not in outbox.told:
+                outbox.told.add(shown)
+                message.task_versions.append(task.version)
+            message.leases.append(lease_message(record, task))
+        return message
+
+    def _welcome(self) -> pb.Welcome:
+        welcome = pb.Welcome(max_outputs_bytes=limits.OUTPUTS_MAX_BYTES, server=self._store.server.hex())
+        welcome.lease_duration.FromMilliseconds(round(self._settings.lease_duration * 1000))
+        welcome.heartbeat_interval.FromMilliseconds(round(self._settings.heartbeat_interval * 1000))
+        welcome.reconnect_grace.FromMilliseconds(round(self._settings.reconnect_grace * 1000))
+        return welcome
+
+    # --- losses ----------------------------------------------------------------------------------------------------------
+
+    async def _lose_later(self, session: Session, grace: float | None = None) -> None:
+        await asyncio.sleep(self._settings.reconnect_grace if grace is None else grace)
+        for token, record in list(session.leases.items()):
+            if self._dispatch.leases.get(token) is not session:
+                continue  # it has come back on another stream
+            self._dispatch.finished(token)
+            guard = owner_guard(record.nonce, self._store.server)
+            try:
+                await self._attempts.lose(record, guard, f"worker {session.worker} is gone")
+            except DomainError as error:
+                _log.warning("could not give up a lease of worker %s yet: %s", session.worker, error)
+                self._dispatch.leases[token] = session
+                session.leases[token] = record
+                self._spawn(self._lose_later(session))
+                return
+
+    def _spawn(self, work: object, name: str = "") -> None:
+        task = asyncio.create_task(work, name=name)  # type: ignore[arg-type] # a coroutine
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

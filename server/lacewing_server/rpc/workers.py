@@ -1,0 +1,134 @@
+"""``WorkerService``: the unary calls; the stream is in ``work_stream``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Final
+
+from google.protobuf import json_format
+
+from lacewing.v1 import errors_pb2
+from lacewing.v1 import worker_service_pb2 as pb
+from lacewing.v1.worker_service_pb2_grpc import WorkerServiceServicer
+from lacewing_server.domain import identity, limits, names
+from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.domain.offers import Offer, check_offer
+from lacewing_server.domain.task_version import milliseconds
+from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.leases import UnaryLeases
+from lacewing_server.engine.paging import decode_token, encode_token, fingerprint, page_size
+from lacewing_server.engine.projects import Projects
+from lacewing_server.rpc.boundary import Context
+from lacewing_server.rpc.status import to_request_error
+from lacewing_server.rpc.work_stream import WorkStreams
+from lacewing_server.store.redis.store import Store
+
+_LEASE_DEFAULT_MS: Final = 30_000
+_LEASE_MIN_MS: Final = 1_000
+_LEASE_MAX_MS: Final = 3_600_000
+_WAIT_MAX_MS: Final = 60_000
+
+
+class WorkerServicer(WorkerServiceServicer):
+    """Translates between the wire and the engine."""
+
+    def __init__(
+        self,
+        store: Store,
+        projects: Projects,
+        dispatch: Dispatch,
+        attempts: Attempts,
+        unary: UnaryLeases,
+        streams: WorkStreams,
+    ) -> None:
+        self._store = store
+        self._projects = projects
+        self._dispatch = dispatch
+        self._attempts = attempts
+        self._unary = unary
+        self._streams = streams
+
+    async def Work(self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context) -> AsyncIterator[pb.WorkResponse]:  # noqa: ARG002, N802
+        """Serves one worker's stream."""
+        async for response in self._streams.serve(request_iterator):
+            yield response
+
+    async def AcquireLeases(self, request: pb.AcquireLeasesRequest, context: Context) -> pb.AcquireLeasesResponse:  # noqa: ARG002, N802
+        """Leases attempts to a unary worker."""
+        violations = Violations()
+        names.check_printable(request.worker, limits.WORKER_NAME_MAX, "worker", violations)
+        check_offer(request.offer, "offer", violations)
+        if not 0 <= request.max_leases <= limits.STREAM_ITEMS_MAX:
+            violations.add("max_leases", f"must be 0 to {limits.STREAM_ITEMS_MAX}")
+        wait = milliseconds(request.wait_timeout)
+        if not 0 <= wait <= _WAIT_MAX_MS:
+            violations.add("wait_timeout", f"must be 0 to {_WAIT_MAX_MS // 1000} s")
+        lease = _lease_ms(request, violations)
+        violations.raise_if_any()
+        offer = Offer(request.offer, self._projects.default_project, self._projects.domains[0])
+        leases, tasks = await self._unary.acquire(request.worker, offer, request.max_leases or 1, wait / 1000, lease)
+        return pb.AcquireLeasesResponse(leases=leases, task_versions=[task.version for task in tasks])
+
+    async def ExtendLeases(self, request: pb.ExtendLeasesRequest, context: Context) -> pb.ExtendLeasesResponse:  # noqa: ARG002, N802
+        """Keeps leases alive."""
+        violations = Violations()
+        _check_count(len(request.heartbeats), "heartbeats", violations)
+        lease = _lease_ms(request, violations)
+        violations.raise_if_any()
+        parts = [identity.split_token(each.token) for each in request.heartbeats]
+        known = [part for part in parts if part is not None]
+        ends = iter(await self._store.extend(known, lease) if known else [])
+        response = pb.ExtendLeasesResponse()
+        for heartbeat, part in zip(request.heartbeats, parts, strict=True):
+            extension = response.extensions.add(token=heartbeat.token)
+            end = next(ends) if part is not None else 0
+            if end:
+                extension.expire_time.FromMilliseconds(end)
+            else:
+                extension.error.CopyFrom(to_request_error(_lease_lost()))
+        return response
+
+    async def CompleteLeases(self, request: pb.CompleteLeasesRequest, context: Context) -> pb.CompleteLeasesResponse:  # noqa: ARG002, N802
+        """Records results."""
+        violations = Violations()
+        _check_count(len(request.completions), "completions", violations)
+        violations.raise_if_any()
+        results = await asyncio.gather(*(self._streams.complete(each) for each in request.completions))
+        return pb.CompleteLeasesResponse(results=results)
+
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: ARG002, N802
+        """Lists the workers of all servers."""
+        size, mark = page_size(request.page_size), fingerprint(request)
+        start = int(decode_token(request.page_token, mark) or 0)
+        keys = self._store.keys
+        servers = await self._store.call("SMEMBERS", keys.servers)
+        values = await asyncio.gather(*(self._store.call("GET", keys.server(each)) for each in servers))
+        texts = [text for value in values if value for text in json.loads(value)]
+        workers = sorted((json_format.Parse(text, pb.Worker()) for text in texts), key=lambda each: each.worker)
+        following = start + size if len(workers) > start + size else 0
+        return pb.ListWorkersResponse(
+            workers=workers[start : start + size],
+            next_page_token=encode_token(mark, following) if following else "",
+        )
+
+
+def _lease_ms(request: pb.AcquireLeasesRequest | pb.ExtendLeasesRequest, violations: Violations) -> int:
+    if not request.HasField("lease_duration"):
+        return _LEASE_DEFAULT_MS
+    lease = milliseconds(request.lease_duration)
+    if not _LEASE_MIN_MS <= lease <= _LEASE_MAX_MS:
+        violations.add("lease_duration", "must be 1 s to 1 h")
+    return lease
+
+
+def _check_count(count: int, path: str, violations: Violations) -> None:
+    if not 1 <= count <= limits.STREAM_ITEMS_MAX:
+        violations.add(path, f"must be 1 to {limits.STREAM_ITEMS_MAX}, got {count}")
+
+
+def _lease_lost() -> DomainError:
+    return DomainError(errors_pb2.ERROR_REASON_LEASE_LOST, "the lease is no longer current; stop the body and drop its result")
+
