@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+import functools
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 
@@ -66,6 +67,15 @@ def quiet(number: int) -> None:
     """Return nothing."""
 
 
+def remarked(number: int) -> Annotated[Fit, "a remark"]:
+    """Return what names outputs, with a remark."""
+    return Fit(number)
+
+
+def remarked_nothing() -> Annotated[None, "a remark"]:
+    """Return nothing, with a remark."""
+
+
 def unannotated(number: int):
     """Return what nobody knows."""
 
@@ -103,6 +113,8 @@ def test_defaults_become_literals() -> None:
         (double, ["o0"]),
         (later, ["o0"]),
         (quiet, []),
+        (remarked, ["note", "slope"]),
+        (remarked_nothing, []),
         (unannotated, []),
     ],
 )
@@ -137,6 +149,7 @@ def test_inputs_go_and_come_back() -> None:
         (split, (1, "a")),
         (double, 4),
         (later, [1, 2]),
+        (remarked, Fit(0.5)),
         (quiet, None),
     ],
 )
@@ -211,6 +224,10 @@ def undefined(number: Missing) -> None:  # type: ignore[name-defined]  # noqa: F
     """Have an annotation that does not exist."""
 
 
+def impossible(number: "int" | "missing") -> None:  # type: ignore[name-defined]  # noqa: F821, UP037 strings cannot be joined
+    """Have an annotation that raises when it is evaluated."""
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -227,6 +244,8 @@ def undefined(number: Missing) -> None:  # type: ignore[name-defined]  # noqa: F
                 'expected int, got str "one"'
             ),
         ),
+        (impossible, "an annotation of impossible cannot be evaluated: unsupported operand"),
+        (functools.partial(double), "an annotation of functools.partial("),
         (undefined, "an annotation of undefined cannot be evaluated: name 'Missing' is not defined"),
     ],
 )

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, RootModel
 
 import type_strategies as make
-from lacewing.types import ConversionError, compile_checker, converter_for, literal_type_of
+from lacewing.types import AnnotationError, ConversionError, compile_checker, converter_for, literal_type_of
 from lacewing.v1 import literals_pb2
 
 
@@ -36,6 +36,22 @@ class Aliased(BaseModel):
     snake_case: int = Field(alias="camelCase")
 
 
+class Chosen(BaseModel):
+    """A model that is read by one of several names."""
+
+    x: int = Field(validation_alias=AliasChoices(AliasPath("parts", 0), "first", "second"))
+
+
+class Numbers(RootModel[list[int]]):
+    """A model that is one value."""
+
+
+class Nested(BaseModel):
+    """A model that is read from inside something else."""
+
+    x: int = Field(validation_alias=AliasPath("parts", 0))
+
+
 class Open(BaseModel):
     """A model that takes any field."""
 
@@ -59,6 +75,8 @@ def of_record(value: dict[str, Any]) -> literals_pb2.Literal:
         (Sample | None, SAMPLE),
         (dict[str, list[Sample]], {"a": [SAMPLE]}),
         (Aliased, Aliased(camelCase=3)),
+        (Chosen, Chosen.model_validate({"second": 3})),
+        (Numbers, Numbers([1, 2])),
     ],
 )
 def test_models_come_back_as_they_were(annotation: Any, value: Any) -> None:
@@ -112,6 +130,12 @@ def test_a_field_that_the_type_does_not_have_is_refused() -> None:
     """An extra value has no type, so it would be lost."""
     with pytest.raises(ConversionError, match=r"^\.extra: no field has this name"):
         converter_for(Open).to_literal(Open(x=1, extra=2))  # type: ignore[call-arg]  # What extra="allow" allows.
+
+
+def test_a_model_that_cannot_be_made_again_is_refused() -> None:
+    """When it is declared: its values could be written, and never read."""
+    with pytest.raises(AnnotationError, match="the field x has no alias that is a plain string"):
+        converter_for(Nested)
 
 
 def test_pydantic_is_not_needed() -> None:

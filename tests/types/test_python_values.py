@@ -341,6 +341,39 @@ def test_values_of_another_type_are_refused(annotation: Any, value: Any, message
     assert refusal(annotation, value).startswith(message)
 
 
+class Unprintable:
+    """Cannot even say what it is."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(10**5000, "int <over 60 digits>", id="enormous"),
+        pytest.param([10**5000], "list [<over 60 digits>]", id="enormous inside"),
+        pytest.param(list(range(10**6)), "list [0, 1, 2, 3, 4, 5, …]", id="long"),
+        pytest.param(Unprintable(), "Unprintable <Unprintable instance at ", id="unprintable"),
+    ],
+)
+def test_any_value_can_be_told(value: Any, shown: str) -> None:
+    """A message is a short line, whatever it is about."""
+    assert refusal(str, value).startswith(f"expected str, got {shown}")
+    assert len(refusal(str, value)) < 150
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    """It has no end, so it cannot be written; nor can one that nests deeper than Python goes."""
+    cycle = Tree("a")
+    cycle.children.append(cycle)
+    deep = Tree("a")
+    for _ in range(1000):
+        deep = Tree("a", [deep])
+    for value in (cycle, deep):
+        assert refusal(Tree, value) == "nests too deep, or holds itself"
+
+
 def test_a_literal_of_another_type_is_refused() -> None:
     """A worker that gets what it did not declare says so instead of passing it on."""
     with pytest.raises(ConversionError, match=r'^expected INTEGER, got STRING "a"$'):
