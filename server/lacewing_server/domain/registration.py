@@ -46,7 +46,9 @@ def check_task_id(project: str, domain: str, name: str, version: str, path: str)
     violations.raise_if_any()
 
 
-def check(project: str, domain: str, name: str, version: str, spec: task_pb2.TaskSpec, defaults: Defaults) -> Checked:
+def check(  # noqa: PLR0917 - the parts of one identity, always in this order
+    project: str, domain: str, name: str, version: str, spec: task_pb2.TaskSpec, defaults: Defaults
+) -> Checked:
     """Checks everything about a registration that needs no store.
 
     Raises:
@@ -99,6 +101,8 @@ def _check_metadata(spec: task_pb2.TaskSpec, violations: Violations) -> None:
     _check_duration(metadata.timeout, f"{path}.timeout", violations)
     if metadata.discoverable and not metadata.discovery_version:
         violations.add(f"{path}.discovery_version", "is required because the task is discoverable")
+    if len(metadata.discovery_version) > limits.VERSION_MAX:
+        violations.add(f"{path}.discovery_version", f"must have at most {limits.VERSION_MAX} characters")
     if metadata.discoverable and policy.HasField("idempotent") and not policy.idempotent:
         violations.add(f"{path}.discoverable", "must be false because spec.policy.idempotent is false")
     inputs = spec.template.interface.inputs.variables
@@ -215,6 +219,11 @@ def _differences(existing: Message, given: Message, path: str) -> Iterator[Viola
 def _difference(before: Any, after: Any, path: str, field: FieldDescriptor | None = None) -> Iterator[Violation]:
     if isinstance(before, Message) and isinstance(after, Message):
         yield from _differences(before, after, path)
+    elif field is not None and field.has_presence and field.message_type is not None and before is not after:
+        # Only one side has the message: what it holds tells more than that it is there.
+        side = before if before is not None else after
+        inner = list(_differences(before or type(side)(), after or type(side)(), path))
+        yield from inner or [Violation(path, f"is {_shown(after, field)}, registered is {_shown(before, field)}")]
     elif before != after:
         yield Violation(path, f"is {_shown(after, field)}, registered is {_shown(before, field)}")
 

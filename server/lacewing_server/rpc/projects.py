@@ -1,14 +1,14 @@
 """``lacewing.v1.ProjectService``: administration of projects."""
 
+# ruff: noqa: N802, ARG002
+# Names and shapes of the handlers are those of the RPCs.
+
 from __future__ import annotations
-
-from typing import Any
-
-import grpc
 
 from lacewing.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
 from lacewing_server.engine import paging
 from lacewing_server.engine.projects import Projects
+from lacewing_server.rpc.boundary import Context
 
 
 class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
@@ -18,19 +18,19 @@ class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
         self._projects = projects
 
     async def CreateProject(
-        self, request: project_service_pb2.CreateProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: project_service_pb2.CreateProjectRequest, context: Context
     ) -> project_service_pb2.CreateProjectResponse:
         """Creates a project."""
         return project_service_pb2.CreateProjectResponse(project=await self._projects.create(request.project))
 
     async def GetProject(
-        self, request: project_service_pb2.GetProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: project_service_pb2.GetProjectRequest, context: Context
     ) -> project_service_pb2.GetProjectResponse:
         """Gets a project."""
         return project_service_pb2.GetProjectResponse(project=await self._projects.get(request.id))
 
     async def ListProjects(
-        self, request: project_service_pb2.ListProjectsRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: project_service_pb2.ListProjectsRequest, context: Context
     ) -> project_service_pb2.ListProjectsResponse:
         """Lists projects by id."""
         size, fingerprint = paging.page_size(request.page_size), paging.fingerprint(request)
@@ -41,13 +41,13 @@ class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
         return project_service_pb2.ListProjectsResponse(projects=rest[:size], next_page_token=token)
 
     async def UpdateProject(
-        self, request: project_service_pb2.UpdateProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: project_service_pb2.UpdateProjectRequest, context: Context
     ) -> project_service_pb2.UpdateProjectResponse:
         """Updates a project."""
         return project_service_pb2.UpdateProjectResponse(project=await self._projects.update(request.project))
 
     async def ListDomains(
-        self, request: project_service_pb2.ListDomainsRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: project_service_pb2.ListDomainsRequest, context: Context
     ) -> project_service_pb2.ListDomainsResponse:
         """Lists the domains configured on this server."""
         domains = [project_pb2.Domain(id=domain) for domain in self._projects.domains]

@@ -1,15 +1,15 @@
 """``lacewing.v1.TaskService``: registration and reading of tasks."""
 
+# ruff: noqa: N802, ARG002
+# Names and shapes of the handlers are those of the RPCs.
+
 from __future__ import annotations
-
-from typing import Any
-
-import grpc
 
 from lacewing.v1 import identifiers_pb2, task_pb2, task_service_pb2, task_service_pb2_grpc
 from lacewing_server.engine import paging
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.tasks import Tasks
+from lacewing_server.rpc.boundary import Context
 
 
 class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
@@ -20,7 +20,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self._projects = projects
 
     async def RegisterTask(
-        self, request: task_service_pb2.RegisterTaskRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.RegisterTaskRequest, context: Context
     ) -> task_service_pb2.RegisterTaskResponse:
         """Registers one version of a task."""
         version, created, warnings = await self._tasks.register(
@@ -29,14 +29,14 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         return task_service_pb2.RegisterTaskResponse(task_version=version, created=created, warnings=warnings)
 
     async def GetTask(
-        self, request: task_service_pb2.GetTaskRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.GetTaskRequest, context: Context
     ) -> task_service_pb2.GetTaskResponse:
         """Gets a task and one of its versions."""
         task, version = await self._tasks.get(request.id)
         return task_service_pb2.GetTaskResponse(task=task, task_version=version)
 
     async def ListTasks(
-        self, request: task_service_pb2.ListTasksRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.ListTasksRequest, context: Context
     ) -> task_service_pb2.ListTasksResponse:
         """Lists the tasks of a project and domain by name."""
         size, fingerprint = paging.page_size(request.page_size), paging.fingerprint(request)
@@ -58,7 +58,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
             after = names[-1]
 
     async def ListTaskVersions(
-        self, request: task_service_pb2.ListTaskVersionsRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.ListTaskVersionsRequest, context: Context
     ) -> task_service_pb2.ListTaskVersionsResponse:
         """Lists the versions of a task, last registered first."""
         size, fingerprint = paging.page_size(request.page_size), paging.fingerprint(request)
@@ -68,13 +68,13 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         return task_service_pb2.ListTaskVersionsResponse(task_versions=versions, next_page_token=token)
 
     async def ArchiveTask(
-        self, request: task_service_pb2.ArchiveTaskRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.ArchiveTaskRequest, context: Context
     ) -> task_service_pb2.ArchiveTaskResponse:
         """Archives a task."""
         return task_service_pb2.ArchiveTaskResponse(task=await self._tasks.set_archived(request.id, archived=True))
 
     async def RestoreTask(
-        self, request: task_service_pb2.RestoreTaskRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: task_service_pb2.RestoreTaskRequest, context: Context
     ) -> task_service_pb2.RestoreTaskResponse:
         """Restores an archived task."""
         return task_service_pb2.RestoreTaskResponse(task=await self._tasks.set_archived(request.id, archived=False))

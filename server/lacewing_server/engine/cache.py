@@ -1,0 +1,167 @@
+"""The cache as operators see it: reading entries, evicting them, and what the cache did."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NoReturn
+
+from lacewing.v1 import cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
+from lacewing_server.domain import identity
+from lacewing_server.domain.errors import DomainError, invalid_field
+from lacewing_server.domain.record import CachedOutcome
+from lacewing_server.engine.tasks import Tasks
+from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.store import Store
+
+_KEY_DIGITS: Final = 32
+_BATCH: Final = 500
+_HEAD_BYTES: Final = 8 << 10
+"""The first bytes of an entry hold all but its outputs: names and versions are bounded by registration."""
+
+
+class Cache:
+    """The memoized results."""
+
+    def __init__(self, store: Store, tasks: Tasks) -> None:
+        self._store = store
+        self._tasks = tasks
+
+    async def get(self, key: str) -> cache_pb2.CacheEntry:
+        """Reads an entry with its outputs.
+
+        Raises:
+            DomainError: ``FIELD_INVALID`` or ``CACHE_ENTRY_NOT_FOUND``.
+        """
+        cache_key = _cache_key(key)
+        entry, outcome = await self._read(cache_key, -1) or _missing(key)
+        entry.outputs.CopyFrom(literals_pb2.LiteralMap.FromString(outcome.outputs))
+        return entry
+
+    async def list(
+        self, task: identifiers_pb2.TaskId, after: int, count: int
+    ) -> tuple[list[cache_pb2.CacheEntry], int]:
+        """Entries of a task without outputs, last filled first, and the position after them (0: the end).
+
+        Entries that have expired, or that another version filled if one is given, count for the position only.
+
+        Raises:
+            DomainError: ``TASK_NOT_FOUND``.
+        """
+        index = self._store.keys.cache_index(await self._ref(task))
+        found = await self._store.call("ZREVRANGE", index, after, after + count)
+        entries = await self._heads(found[:count])
+        page = [entry for entry in entries if entry is not None and _filled_by(entry, task.version)]
+        return page, after + count if len(found) > count else 0
+
+    async def evict_key(self, key: str) -> int:
+        """Evicts one entry.
+
+        Raises:
+            DomainError: ``FIELD_INVALID`` or ``CACHE_ENTRY_NOT_FOUND``.
+        """
+        cache_key = _cache_key(key)
+        entry, _ = await self._read(cache_key, _HEAD_BYTES - 1) or _missing(key)
+        ref = identity.task_ref(entry.task.project, entry.task.domain, entry.task.name)
+        evicted: int = await self._store.run("evict", ref, cache_key)
+        return evicted or _missing(key)
+
+    async def evict_task(self, task: identifiers_pb2.TaskId, created_before_ms: int | None) -> int:
+        """Evicts the entries of a task, or of one of its versions, that were filled before a time.
+
+        Raises:
+            DomainError: ``TASK_NOT_FOUND``.
+        """
+        ref = await self._ref(task)
+        until = "+inf" if created_before_ms is None else f"({created_before_ms}"
+        keys = await self._store.call("ZRANGEBYSCORE", self._store.keys.cache_index(ref), "-inf", until)
+        evicted = 0
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            if task.version:
+                entries = await self._heads(batch)
+                batch = [
+                    key
+                    for key, entry in zip(batch, entries, strict=True)
+                    if entry is not None and _filled_by(entry, task.version)
+                ]
+            if batch:
+                evicted += await self._store.run("evict", ref, *batch)
+        return evicted
+
+    async def stats(self, task: identifiers_pb2.TaskId) -> cache_pb2.CacheStats:
+        """What the cache did for a task; counts of the last second may be missing.
+
+        Raises:
+            DomainError: ``TASK_NOT_FOUND``.
+        """
+        described = (await self._tasks.describe(task)).id
+        ref = identity.task_ref(described.project, described.domain, described.name)
+        numbers = await self._store.call("HMGET", self._store.keys.cache_stats(ref), "hits", "misses", "saved_ms")
+        hits, misses, saved_ms = (int(number or 0) for number in numbers)
+        stats = cache_pb2.CacheStats(
+            task=identifiers_pb2.TaskId(project=described.project, domain=described.domain, name=described.name),
+            hit_count=hits,
+            miss_count=misses,
+            entry_count=await self._count(self._store.keys.cache_index(ref)),
+        )
+        stats.saved_duration.FromMilliseconds(saved_ms)
+        return stats
+
+    async def _ref(self, task: identifiers_pb2.TaskId) -> bytes:
+        described = (await self._tasks.describe(task)).id
+        return identity.task_ref(described.project, described.domain, described.name)
+
+    async def _count(self, index: bytes) -> int:
+        # The index also holds entries that have expired since, and keys that are reserved anew.
+        keys = await self._store.call("ZRANGE", index, 0, -1)
+        filled, count = bytes([codec.FORMAT, codec.DONE]), 0
+        for start in range(0, len(keys), _BATCH):
+            heads = await asyncio.gather(
+                *(
+                    self._store.call("GETRANGE", self._store.keys.cache_entry(key), 0, 1)
+                    for key in keys[start : start + _BATCH]
+                )
+            )
+            count += heads.count(filled)
+        return count
+
+    async def _heads(self, keys: list[bytes]) -> list[cache_pb2.CacheEntry | None]:
+        found = await asyncio.gather(*(self._read(key, _HEAD_BYTES - 1) for key in keys))
+        return [None if each is None else each[0] for each in found]
+
+    async def _read(self, cache_key: bytes, last_byte: int) -> tuple[cache_pb2.CacheEntry, CachedOutcome] | None:
+        name = self._store.keys.cache_entry(cache_key)
+        value, lives_ms = await asyncio.gather(
+            self._store.call("GETRANGE", name, 0, last_byte), self._store.call("PTTL", name)
+        )
+        outcome = codec.unpack_entry(value) if value else None
+        if outcome is None:
+            return None
+        entry = cache_pb2.CacheEntry.FromString(outcome.meta)
+        entry.create_time.FromMilliseconds(outcome.create_ms)
+        entry.compute_duration.FromMilliseconds(outcome.compute_ms)
+        if lives_ms >= 0:
+            entry.expire_time.FromMilliseconds(self._store.now_ms() + lives_ms)
+        return entry, outcome
+
+
+def _cache_key(key: str) -> bytes:
+    try:
+        cache_key = bytes.fromhex(key)
+    except ValueError:  # not hexadecimal
+        cache_key = b""
+    if len(key) != _KEY_DIGITS or len(cache_key) != _KEY_DIGITS // 2:
+        raise invalid_field("key", f"must be {_KEY_DIGITS} hexadecimal digits")
+    return cache_key
+
+
+def _missing(key: str) -> NoReturn:
+    raise DomainError(
+        errors_pb2.ERROR_REASON_CACHE_ENTRY_NOT_FOUND,
+        f"there is no cache entry {key}: it was evicted, has expired, or was never filled",
+        metadata={"key": key},
+    )
+
+
+def _filled_by(entry: cache_pb2.CacheEntry, version: str) -> bool:
+    return not version or entry.task.version == version
