@@ -15,14 +15,22 @@ A server starts in a fraction of a second, with a store of its own. A fixture fo
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import asyncio
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from lacewing.errors import LacewingError
+from lacewing.task import AnyTask
+from lacewing.worker import Worker
 
 _GROUP = "lacewing.servers"
 _NAME = "default"
+# A test does not wait long for a server that is not there, nor for a body that nobody needs any more.
+_START_SECONDS = 10.0
+_DRAIN_SECONDS = 1.0
 
 
 class RunningServer(Protocol):
@@ -49,3 +57,53 @@ def server(**settings: Any) -> AbstractContextManager[RunningServer]:
         raise LacewingError('no Lacewing server is installed; install it with: pip install "lacewing[server]"')
     start: AbstractContextManager[RunningServer] = next(iter(found)).load()(**settings)
     return start
+
+
+@contextmanager
+def worker(address: str, tasks: Sequence[AnyTask], **options: Any) -> Generator[Worker]:
+    """Run a worker in this process for the time of a `with` block.
+
+    It has a thread and an event loop of its own, and runs bodies in threads, so that they can be debugged and see what
+    the test sees. It registers the tasks, and is connected when the block begins.
+
+    Args:
+        address: Where the server is. It must not run on the event loop of the caller, which is blocked meanwhile.
+        tasks: What the worker runs.
+        **options: Further arguments of `lacewing.worker.Worker`, such as `isolation="process"`.
+
+    Raises:
+        LacewingError: The worker cannot start, or has failed meanwhile, in the words of `Worker.run`; or it is not
+            connected within 10 s.
+    """
+    options = {"isolation": "thread", "drain_timeout": _DRAIN_SECONDS, **options}
+    connected: Future[tuple[asyncio.AbstractEventLoop, Worker]] = Future()
+
+    async def run() -> None:
+        running_worker = Worker(address, tasks, **options)
+        running = asyncio.create_task(running_worker.run())
+        welcome = asyncio.create_task(running_worker.connected())
+        await asyncio.wait((running, welcome), timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if welcome.done():
+            connected.set_result((asyncio.get_running_loop(), running_worker))
+        else:
+            welcome.cancel()
+            if not running.done():
+                running_worker.stop()
+                await running
+                raise LacewingError(f"the worker did not get a connection to {address} within {_START_SECONDS:.0f} s")
+        await running
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lacewing-worker") as thread:
+        ended = thread.submit(lambda: asyncio.run(run()))
+        either: tuple[Future[Any], ...] = (connected, ended)
+        wait(either, return_when=FIRST_COMPLETED)
+        if not connected.done():
+            ended.result()
+        loop, running_worker = connected.result()
+        try:
+            yield running_worker
+        finally:
+            # If its loop is closed, it has ended by itself: the next line tells how.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(running_worker.drain, "the test is over")
+            ended.result()
