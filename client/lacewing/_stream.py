@@ -80,9 +80,10 @@ class _Item:
 
     def set_tag(self, tag: int) -> None:
         self.tag = tag
-        item = execution_service_pb2.ExecuteStreamRequest.Item(tag=tag, request=self.request)
         # A message of one item: serialized messages that are joined are the message with all the items.
-        self.chunk: bytes = execution_service_pb2.ExecuteStreamRequest(items=[item]).SerializeToString()
+        message = execution_service_pb2.ExecuteStreamRequest()
+        message.items.add(tag=tag, request=self.request)
+        self.chunk: bytes = message.SerializeToString()
 
 
 class ExecuteStream:
