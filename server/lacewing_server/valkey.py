@@ -18,6 +18,9 @@ from typing import Final
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
+SOCKET_NAME: Final = "valkey.sock"
+"""The socket, inside of the data directory."""
+
 _SOCKET_PATH_MAX: Final = 103
 """Bytes of a unix socket's path, on the strictest system."""
 
@@ -41,7 +44,7 @@ class EmbeddedValkey:
             ValkeyStartError: If it does not start.
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.socket = directory / "valkey.sock"
+        self.socket = directory / SOCKET_NAME
         self._log = directory / "valkey.log"
         if len(str(self.socket).encode()) > _SOCKET_PATH_MAX:
             raise ValkeyStartError(f"the data directory's path is too long for a unix socket: {directory}")

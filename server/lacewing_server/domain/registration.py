@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from google.protobuf import duration_pb2
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from lacewing.types import ConversionError, InterfaceChecker, digest_message
@@ -18,6 +17,9 @@ from lacewing_server.domain.task_version import Defaults
 
 _NOT_IDENTITY: Final = ("lacewing.v1.TaskSpec.description", "lacewing.v1.TaskTemplate.id")
 """Fields of a spec that say nothing about how the task runs."""
+
+_Field: TypeAlias = Any
+"""A ``FieldDescriptor``; of which of the two implementations depends on how protobuf was built."""
 
 _DERIVED_VERSION_DIGITS: Final = 16
 _SHOWN_CHARACTERS: Final = 80
@@ -216,7 +218,7 @@ def _differences(existing: Message, given: Message, path: str) -> Iterator[Viola
                 yield from _difference(*pair, f"{place}[{index}]", field)
 
 
-def _difference(before: Any, after: Any, path: str, field: FieldDescriptor | None = None) -> Iterator[Violation]:
+def _difference(before: Any, after: Any, path: str, field: _Field | None = None) -> Iterator[Violation]:
     if isinstance(before, Message) and isinstance(after, Message):
         yield from _differences(before, after, path)
     elif field is not None and field.has_presence and field.message_type is not None and before is not after:
@@ -228,13 +230,13 @@ def _difference(before: Any, after: Any, path: str, field: FieldDescriptor | Non
         yield Violation(path, f"is {_shown(after, field)}, registered is {_shown(before, field)}")
 
 
-def _shown(value: Any, field: FieldDescriptor | None) -> str:
+def _shown(value: Any, field: _Field | None) -> str:
     if value is None:
         return "not set"
     if isinstance(value, Message):
         return "set"
     if field is not None and field.enum_type is not None and value in field.enum_type.values_by_number:
-        return field.enum_type.values_by_number[value].name
+        return str(field.enum_type.values_by_number[value].name)
     shown = repr(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 

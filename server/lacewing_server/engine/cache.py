@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NoReturn
+from typing import Final
 
 from lacewing.v1 import cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity
@@ -33,11 +33,14 @@ class Cache:
             DomainError: ``FIELD_INVALID`` or ``CACHE_ENTRY_NOT_FOUND``.
         """
         cache_key = _cache_key(key)
-        entry, outcome = await self._read(cache_key, -1) or _missing(key)
+        found = await self._read(cache_key, -1)
+        if found is None:
+            raise _not_found(key)
+        entry, outcome = found
         entry.outputs.CopyFrom(literals_pb2.LiteralMap.FromString(outcome.outputs))
         return entry
 
-    async def list(
+    async def list_entries(
         self, task: identifiers_pb2.TaskId, after: int, count: int
     ) -> tuple[list[cache_pb2.CacheEntry], int]:
         """Entries of a task without outputs, last filled first, and the position after them (0: the end).
@@ -60,10 +63,15 @@ class Cache:
             DomainError: ``FIELD_INVALID`` or ``CACHE_ENTRY_NOT_FOUND``.
         """
         cache_key = _cache_key(key)
-        entry, _ = await self._read(cache_key, _HEAD_BYTES - 1) or _missing(key)
-        ref = identity.task_ref(entry.task.project, entry.task.domain, entry.task.name)
+        found = await self._read(cache_key, _HEAD_BYTES - 1)
+        if found is None:
+            raise _not_found(key)
+        task = found[0].task
+        ref = identity.task_ref(task.project, task.domain, task.name)
         evicted: int = await self._store.run("evict", ref, cache_key)
-        return evicted or _missing(key)
+        if not evicted:
+            raise _not_found(key)
+        return evicted
 
     async def evict_task(self, task: identifiers_pb2.TaskId, created_before_ms: int | None) -> int:
         """Evicts the entries of a task, or of one of its versions, that were filled before a time.
@@ -155,8 +163,8 @@ def _cache_key(key: str) -> bytes:
     return cache_key
 
 
-def _missing(key: str) -> NoReturn:
-    raise DomainError(
+def _not_found(key: str) -> DomainError:
+    return DomainError(
         errors_pb2.ERROR_REASON_CACHE_ENTRY_NOT_FOUND,
         f"there is no cache entry {key}: it was evicted, has expired, or was never filled",
         metadata={"key": key},

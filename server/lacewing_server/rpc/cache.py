@@ -30,7 +30,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         """Lists the entries of one task, last filled first."""
         size, fingerprint = paging.page_size(request.page_size), paging.fingerprint(request)
         after = paging.number_position(request.page_token, fingerprint)
-        entries, following = await self._cache.list(request.task, after, size)
+        entries, following = await self._cache.list_entries(request.task, after, size)
         token = paging.encode_token(fingerprint, following) if following else ""
         return cache_service_pb2.ListCacheEntriesResponse(entries=entries, next_page_token=token)
 

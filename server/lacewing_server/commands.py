@@ -1,0 +1,136 @@
+"""The server's commands of ``lacewing``: ``serve``, ``config`` and ``inspect``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from lacewing_server import app
+from lacewing_server.domain import identity
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.settings import Settings, SettingsError, load_settings
+from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.store import Store
+from lacewing_server.valkey import SOCKET_NAME
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_NAME_PARTS: Final = 3
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value) if not isinstance(value, Path) else value.as_posix()
+
+
+def _settings_options(command: _Command) -> _Command:
+    for name, field in reversed(Settings.model_fields.items()):
+        flag = name.replace("_", "-")
+        kind = _click_type(field.annotation)
+        shown = f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"
+        command = click.option(
+            shown, name, type=kind, default=None, help=f"{field.description} [default: {_text(field.default)}]"
+        )(command)
+    return command
+
+
+def _click_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is typing.Literal:
+        return click.Choice(typing.get_args(annotation))
+    if isinstance(annotation, types.UnionType):
+        annotation = next(each for each in typing.get_args(annotation) if each is not type(None))
+    return annotation if annotation in {bool, int, float} else str
+
+
+def _load(flags: dict[str, Any]) -> Settings:
+    try:
+        return load_settings(**flags)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@_settings_options
+def serve(**flags: Any) -> None:
+    """Run a server. Each option can also be set as LACEWING_NAME, or in the TOML file that LACEWING_CONFIG names."""
+    sys.exit(app.main(_load(flags)))
+
+
+@click.command()
+@_settings_options
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="How to print them.")
+def config(output: str, **flags: Any) -> None:
+    """Print the settings that a server would run with, and where each comes from."""
+    settings = _load(flags)
+    values = settings.model_dump(mode="json")
+    sources = {name: _source(name, flags, settings) for name in values}
+    if output == "json":
+        click.echo(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
+        return
+    width, value_width = max(map(len, values)), max(len(_text(value)) for value in values.values())
+    for name, value in values.items():
+        click.echo(f"{name:<{width}}  {_text(value):<{value_width}}  {sources[name]}")
+
+
+def _source(name: str, flags: dict[str, Any], settings: Settings) -> str:
+    if flags.get(name) is not None:
+        return "flag"
+    if f"LACEWING_{name.upper()}" in os.environ:
+        return "environment"
+    return "file" if name in settings.model_fields_set else "default"
+
+
+@click.command()
+@click.argument("execution")
+@_settings_options
+def inspect(execution: str, **flags: Any) -> None:
+    """Print the stored record of EXECUTION: its name, or project/domain/name."""
+    settings = _load(flags)
+    parts = execution.split("/")
+    if len(parts) not in {1, _NAME_PARTS}:
+        raise click.BadParameter("must be a name or project/domain/name", param_hint="EXECUTION")
+    project, domain = parts[:2] if len(parts) == _NAME_PARTS else (settings.default_project, settings.domains[0])
+    execution_id = identity.execution_id_of(project, domain, parts[-1])
+    try:
+        record = asyncio.run(_read(settings, execution_id))
+    except (StoreUnavailableError, codec.UnknownFormatError) as error:
+        raise click.ClickException(str(error)) from error
+    if record is None:
+        raise click.ClickException(f"there is no record of {project}/{domain}/{parts[-1]}")
+    for name, value in _described(record):
+        click.echo(f"{name:<16}  {value}")
+
+
+async def _read(settings: Settings, execution_id: bytes) -> ExecutionRecord | None:
+    url = settings.redis or f"unix://{settings.data_dir / SOCKET_NAME}"
+    store = Store(url, settings.key_prefix, identity.new_nonce())
+    try:
+        await store.start(lambda _news: None, lambda: None)
+        return await store.get(execution_id)
+    finally:
+        await store.close()
+
+
+def _described(record: ExecutionRecord) -> list[tuple[str, str]]:
+    rows = [("id", record.id.hex()), ("bytes", str(len(codec.pack_record(record))))]
+    for field in codec.HEADER:
+        value = getattr(record, field.name, None)  # the format and the lengths are no attributes: they are implied
+        if value is not None:
+            rows.append((field.name, value.hex() if isinstance(value, bytes) else str(value)))
+    rows.extend((f"{name}_length", str(len(getattr(record, name)))) for name in ("meta", "worker", "inputs", "outcome"))
+    rows.append(("meta", str(record.execution)))
+    return rows
