@@ -22,6 +22,7 @@ Position: TypeAlias = str | int
 
 _PAGE_FIELDS: Final = ("page_size", "page_token")
 _FINGERPRINT_BYTES: Final = 6
+_NUMBER_MAX: Final = 2**53
 
 
 def page_size(requested: int) -> int:
@@ -61,7 +62,8 @@ def decode_token(token: str, request_fingerprint: str) -> Position | None:
         return None
     try:
         content = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-    except ValueError as error:  # not base 64, not UTF-8 or not JSON
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # not base 64, not JSON, or text that has no encoding
         raise _invalid("page_token is not a token of this service") from error
     match content:
         case [str(found), str(position) | int(position)] if not isinstance(position, bool):
@@ -90,7 +92,7 @@ def number_position(token: str, request_fingerprint: str) -> int:
         DomainError: ``PAGE_TOKEN_INVALID``.
     """
     position = decode_token(token, request_fingerprint)
-    if isinstance(position, str) or (position is not None and position < 0):
+    if isinstance(position, str) or (position is not None and not 0 <= position <= _NUMBER_MAX):
         raise _invalid("page_token is not a token of this list")
     return position or 0
 
