@@ -27,14 +27,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LACEWING_", extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Loopback by default: there is no authentication yet.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Loopback by default: there is no authentication yet."
+    )
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     redis: str | None = Field(
         None, description="URL of your own Redis >= 7.0 or Valkey >= 7.2. Unset: an embedded Valkey in data_dir."
     )
-    data_dir: Path = Field(
-        Path("~/.local/share/lacewing"), description="Where the embedded Valkey keeps its data."
-    )
+    data_dir: Path = Field(Path("~/.local/share/lacewing"), description="Where the embedded Valkey keeps its data.")
     fsync: Literal["always", "everysec", "no"] = Field(
         "everysec", description="When the embedded Valkey's writes reach the disk."
     )

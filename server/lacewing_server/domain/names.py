@@ -1,6 +1,7 @@
 """The rules of identity: what projects, domains, tasks, versions, executions and labels may be called.
 
-Sources: DNS-1123 for projects and domains, the Flyte rule for execution names, our own for the rest (``identifiers.proto``).
+Sources: DNS-1123 for projects and domains, the Flyte rule for execution names, our own for the rest
+(``identifiers.proto``).
 """
 
 from __future__ import annotations

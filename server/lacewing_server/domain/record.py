@@ -28,7 +28,10 @@ NO_KEY: Final = bytes(16)
 
 @dataclass(slots=True)
 class ExecutionRecord:
-    """One execution. Times are milliseconds since the epoch by Redis's clock, 0 where unset; durations are milliseconds."""
+    """One execution.
+
+    Times are milliseconds since the epoch by Redis's clock, 0 where unset; durations are milliseconds.
+    """
 
     id: bytes
     state: int
@@ -63,7 +66,8 @@ class ExecutionRecord:
     inputs: bytes = b""
     """A serialized ``LiteralMap``; empty if the flag BIG_INPUTS is set."""
     outcome: bytes = b""
-    """SUCCEEDED: a serialized ``LiteralMap``. Otherwise the ``TaskError`` of the last attempt that did not succeed, if any."""
+    """SUCCEEDED: a serialized ``LiteralMap``. Otherwise the ``TaskError`` of the last attempt that did not
+    succeed, if any."""
     _execution: execution_pb2.Execution | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -90,7 +94,8 @@ class CachedOutcome:
     create_ms: int
     compute_ms: int
     producer_patch: bytes
-    """A serialized ``Execution`` with only ``cache.producer`` set; appended to a record's ``meta`` it records the hit."""
+    """A serialized ``Execution`` with only ``cache.producer`` set; appended to a record's ``meta`` it records
+    the hit."""
     meta: bytes
     """A serialized ``CacheEntry`` without outputs and times."""
     outputs: bytes

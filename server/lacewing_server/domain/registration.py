@@ -48,9 +48,7 @@ def check_task_id(project: str, domain: str, name: str, version: str, path: str)
     violations.raise_if_any()
 
 
-def check(  # noqa: PLR0917 - the parts of one identity, always in this order
-    project: str, domain: str, name: str, version: str, spec: task_pb2.TaskSpec, defaults: Defaults
-) -> Checked:
+def check(project: str, domain: str, name: str, version: str, spec: task_pb2.TaskSpec, defaults: Defaults) -> Checked:
     """Checks everything about a registration that needs no store.
 
     Raises:
@@ -87,9 +85,7 @@ def differences(existing: task_pb2.TaskSpec, given: task_pb2.TaskSpec) -> list[V
     return found
 
 
-def _check_id(  # noqa: PLR0917 - the parts of one identity, always in this order
-    project: str, domain: str, name: str, version: str, path: str, violations: Violations
-) -> None:
+def _check_id(project: str, domain: str, name: str, version: str, path: str, violations: Violations) -> None:
     names.check_dns_label(project, f"{path}.project", violations)
     names.check_dns_label(domain, f"{path}.domain", violations)
     names.check_task_name(name, f"{path}.name", violations)

@@ -65,7 +65,9 @@ def after_failure(
     if failures >= task.max_failures:
         if task.max_failures == 1:
             return GiveUp(final_state, error)
-        return GiveUp(final_state, _noted(error, f"retries exhausted: {failures} of {task.max_failures} attempts failed"))
+        return GiveUp(
+            final_state, _noted(error, f"retries exhausted: {failures} of {task.max_failures} attempts failed")
+        )
     if error.HasField("retry_delay"):
         return Retry(milliseconds(error.retry_delay))
     return Retry(backoff(task.version.spec.policy.backoff, failures, spread))

@@ -1,6 +1,7 @@
 """The end of attempts: completions, losses, clocks and cancellations become transitions of the store.
 
-Every way an attempt can end comes through here, so that retry budgets, memoization and wake-ups are decided in one place.
+Every way an attempt can end comes through here, so that retry budgets, memoization and wake-ups are decided in one
+place.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Revoker(Protocol):
         """Revokes the lease, if a stream of this server holds it."""
 
 
+def _no_revoker(token: bytes, reason: int) -> None:
+    """Stands in until a dispatcher is there."""
+
+
 class Attempts:
     """Ends attempts and executions."""
 
@@ -51,10 +56,11 @@ class Attempts:
         self._store = store
         self._tasks = tasks
         self._wakeups = wakeups
-        self.revoke: Revoker = lambda token, reason: None
-        self.on_ready: Callable[[bytes], None] = lambda queue_ref: None
+        self.revoke: Revoker = _no_revoker
+        self.on_ready: Callable[[bytes], None] = lambda _queue_ref: None
 
-    # --- completions ---------------------------------------------------------------------------------------------------
+    # --- completions
+    # ---------------------------------------------------------------------------------------------------
 
     async def complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> None:
         """Records the result of an attempt.
@@ -64,7 +70,8 @@ class Attempts:
             record: The execution as leased, if it is at hand.
 
         Raises:
-            DomainError: ``LEASE_LOST``, ``OUTPUTS_INVALID``, ``VALUE_TOO_LARGE``, ``FIELD_INVALID`` or that of the store.
+            DomainError: ``LEASE_LOST``, ``OUTPUTS_INVALID``, ``VALUE_TOO_LARGE``, ``FIELD_INVALID`` or that of the
+            store.
         """
         parts = identity.split_token(completion.token)
         if parts is None:
@@ -130,12 +137,8 @@ class Attempts:
         attempt = b""
         if completion.log_tail or record.failures + record.losses:
             attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
-        outcome = Outcome(
-            lifecycle.SUCCEEDED, packed, attempt, status, entry, task.cache_ttl, keep_nonce=True
-        )
-        self._require_done(
-            await self._finish(record, lease_guard(record.nonce), outcome), record
-        )
+        outcome = Outcome(lifecycle.SUCCEEDED, packed, attempt, status, entry, task.cache_ttl, keep_nonce=True)
+        self._require_done(await self._finish(record, lease_guard(record.nonce), outcome), record)
 
     async def _fail(
         self,
@@ -181,7 +184,8 @@ class Attempts:
             self.revoke(identity.lease_token(record.id, record.nonce), reason)
         return applied
 
-    # --- losses and clocks -----------------------------------------------------------------------------------------------
+    # --- losses and clocks
+    # -----------------------------------------------------------------------------------------------
 
     async def lose(
         self, record: ExecutionRecord, guard: bytes, why: str, *, revoke: bool = True, keep_nonce: bool = False
@@ -197,7 +201,11 @@ class Attempts:
         reason = _Reason.REASON_LOST
         if isinstance(decision, retrying.Retry):
             how = Requeueing(
-                losses=1, outcome=error.SerializeToString(), attempt=attempt, keep_nonce=keep_nonce, revoke_reason=reason
+                losses=1,
+                outcome=error.SerializeToString(),
+                attempt=attempt,
+                keep_nonce=keep_nonce,
+                revoke_reason=reason,
             )
             applied = await self._requeue(record, guard, how)
         else:
@@ -364,8 +372,7 @@ def _lost(record: ExecutionRecord | None) -> DomainError:
     metadata = {"execution": names.display_execution(record.execution.id)} if record is not None else {}
     return DomainError(
         errors_pb2.ERROR_REASON_LEASE_LOST,
-        "the lease is no longer current: the attempt timed out, was cancelled, or was given to another worker; drop the result",
+        "the lease is no longer current: the attempt timed out, was cancelled, or was given to "
+        "another worker; drop the result",
         metadata=metadata,
     )
-
-

@@ -59,7 +59,8 @@ class Dispatch:
         self._claiming: dict[bytes, asyncio.Task[None]] = {}
         self.leases: dict[bytes, Session] = {}
 
-    # --- who offers what -----------------------------------------------------------------------------------------------
+    # --- who offers what
+    # -----------------------------------------------------------------------------------------------
 
     async def load_catalog(self) -> None:
         """Reads which queues there are."""
@@ -102,7 +103,8 @@ class Dispatch:
             if not sessions:
                 del self._offers[queue_ref]
 
-    # --- work --------------------------------------------------------------------------------------------------------------
+    # --- work
+    # --------------------------------------------------------------------------------------------------------------
 
     def grant(self, session: Session, credit: int) -> None:
         """A worker can take more."""

@@ -62,7 +62,8 @@ class Executions:
         self._counters = counters
         self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
 
-    # --- creating ------------------------------------------------------------------------------------------------------
+    # --- creating
+    # ------------------------------------------------------------------------------------------------------
 
     async def create(self, request: ExecuteRequest, *, record_hit: bool) -> Admitted:
         """Accepts a request, or answers it from the cache."""
@@ -238,7 +239,8 @@ class Executions:
             self._admissions[remembered] = key
         return key
 
-    # --- reading ---------------------------------------------------------------------------------------------------------
+    # --- reading
+    # ---------------------------------------------------------------------------------------------------------
 
     async def get(self, execution: identifiers_pb2.ExecutionId, *, inputs: bool = True) -> ExecutionRecord:
         """Reads an execution."""
@@ -294,9 +296,7 @@ class Executions:
             attempts.append(_current_attempt(record))
         return attempts
 
-    async def _until_terminal(
-        self, record: ExecutionRecord, waiter: Waiter, seconds: float | None
-    ) -> ExecutionRecord:
+    async def _until_terminal(self, record: ExecutionRecord, waiter: Waiter, seconds: float | None) -> ExecutionRecord:
         loop = asyncio.get_running_loop()
         until = None if seconds is None else loop.time() + seconds
         while not lifecycle.is_terminal(record.state):
@@ -365,7 +365,7 @@ def _found(record: ExecutionRecord | None, shown: str) -> ExecutionRecord:
     return record
 
 
-_ATTEMPT_STATES: Final = {
+_ATTEMPT_STATES: Final[dict[int, execution_pb2.Attempt.State.ValueType]] = {
     lifecycle.RUNNING: execution_pb2.Attempt.STATE_LEASED,
     lifecycle.SUCCEEDED: execution_pb2.Attempt.STATE_SUCCEEDED,
 }

@@ -101,7 +101,7 @@ class Loops:
                 await step()
             except DomainError as error:
                 _log.warning("%s", error)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a loop outlives a fault of one step, which is logged
                 _log.exception("a background step failed")
             await asyncio.sleep(seconds)
 

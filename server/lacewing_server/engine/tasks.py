@@ -60,9 +60,7 @@ class Tasks:
         """The version with this complete id; it exists."""
         return self.ready_of(task) or (await self.resolve(task))[0]
 
-    async def _load(
-        self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str
-    ) -> ReadyTask:
+    async def _load(self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str) -> ReadyTask:
         registration.check_task_id(project, domain, task.name, task.version, path)
         version = task.version
         if not version:
@@ -188,7 +186,9 @@ class Tasks:
         )
         return [name.decode() for name in found]
 
-    async def list_versions(self, task: identifiers_pb2.TaskId, after: int, count: int) -> tuple[list[task_pb2.TaskVersion], int]:
+    async def list_versions(
+        self, task: identifiers_pb2.TaskId, after: int, count: int
+    ) -> tuple[list[task_pb2.TaskVersion], int]:
         """Versions of a task, last registered first, and the position after them (0: the end)."""
         described = await self.describe(task)
         ref = identity.task_ref(described.id.project, described.id.domain, described.id.name)

@@ -26,14 +26,14 @@ class Waiter:
         if not self._future.done():
             self._future.set_result(None)
 
-    async def changed(self, timeout: float | None) -> bool:
+    async def changed(self, seconds: float | None) -> bool:
         """Waits for a change.
 
         Returns:
-            Whether there was one within ``timeout`` seconds.
+            Whether there was one within so many seconds.
         """
         if not self._future.done():
-            await asyncio.wait((self._future,), timeout=timeout)
+            await asyncio.wait((self._future,), timeout=seconds)
         if not self._future.done():
             return False
         self._future = self._loop.create_future()

@@ -1,7 +1,7 @@
 """The outermost layer of every handler: refusals become statuses, faults become INTERNAL with an id and never a text.
 
-Servicers are wrapped when they are built instead of by interceptors, which cost a coroutine per call and have to rebuild
-handlers of four kinds.
+Servicers are wrapped when they are built instead of by interceptors, which cost a coroutine per call and have to
+rebuild handlers of four kinds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def guarded(servicer: _Servicer) -> _Servicer:
     """Wraps every RPC of a servicer, in place."""
     for name, method in inspect.getmembers(servicer, callable):
         if name[0].isupper():
-            wrap = _stream if inspect.isasyncgenfunction(method) else _unary
+            wrap: Callable[[Any], Any] = _stream if inspect.isasyncgenfunction(method) else _unary
             setattr(servicer, name, wrap(method))
     return servicer
 
@@ -54,7 +54,7 @@ def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, C
             refusal = error
         except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
             refusal = internal(error)
-        await context.abort_with_status(to_grpc_status(refusal))
+        return await context.abort_with_status(to_grpc_status(refusal))
 
     return call
 
@@ -65,11 +65,9 @@ def _stream(method: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[A
         try:
             async for response in method(request, context):
                 yield response
-            return
         except DomainError as error:
-            refusal = error
+            await context.abort_with_status(to_grpc_status(error))
         except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
-            refusal = internal(error)
-        await context.abort_with_status(to_grpc_status(refusal))
+            await context.abort_with_status(to_grpc_status(internal(error)))
 
     return call

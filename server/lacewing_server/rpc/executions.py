@@ -37,7 +37,9 @@ class ExecutionServicer(ExecutionServiceServicer):
         return pb.ExecuteResponse(execution=await self._execute(request, _seconds(request, context)))
 
     async def CreateExecution(  # noqa: N802 - the RPC's name
-        self, request: pb.CreateExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.CreateExecutionRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.CreateExecutionResponse:
         """Creates an execution."""
         admitted = await self._executions.create(request.request, record_hit=True)
@@ -46,7 +48,9 @@ class ExecutionServicer(ExecutionServiceServicer):
         )
 
     async def ExecuteStream(  # noqa: N802 - the RPC's name
-        self, request_iterator: AsyncIterator[pb.ExecuteStreamRequest], context: Context  # noqa: ARG002 - likewise
+        self,
+        request_iterator: AsyncIterator[pb.ExecuteStreamRequest],
+        context: Context,  # noqa: ARG002 - likewise
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Creates executions as they arrive and answers each when it has ended."""
         outcomes: list[pb.ExecuteStreamResponse.Outcome] = []
@@ -73,7 +77,9 @@ class ExecutionServicer(ExecutionServiceServicer):
             try:
                 async for message in request_iterator:
                     if len(message.items) > limits.STREAM_ITEMS_MAX:
-                        raise _violated(f"a message holds {len(message.items)} items, {limits.STREAM_ITEMS_MAX} are allowed")
+                        raise _violated(
+                            f"a message holds {len(message.items)} items, {limits.STREAM_ITEMS_MAX} are allowed"
+                        )
                     for item in message.items:
                         if item.tag in tags:
                             raise _violated(f"tag {item.tag} was used twice")
@@ -108,7 +114,9 @@ class ExecutionServicer(ExecutionServiceServicer):
                 task.cancel()
 
     async def GetExecution(  # noqa: N802 - the RPC's name
-        self, request: pb.GetExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.GetExecutionRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.GetExecutionResponse:
         """Gets an execution."""
         record = await self._executions.get(request.id, inputs=request.view != BASIC)
@@ -120,14 +128,18 @@ class ExecutionServicer(ExecutionServiceServicer):
         return pb.WaitExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
     async def WatchExecution(  # noqa: N802 - the RPC's name
-        self, request: pb.WatchExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.WatchExecutionRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
         """Streams an execution after each change."""
         async for record in self._executions.watch(request.id, request.after_revision):
             yield pb.WatchExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
     async def ListExecutions(  # noqa: N802 - the RPC's name
-        self, request: pb.ListExecutionsRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.ListExecutionsRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.ListExecutionsResponse:
         """Lists executions."""
         size, mark = page_size(request.page_size), fingerprint(request)
@@ -140,14 +152,18 @@ class ExecutionServicer(ExecutionServiceServicer):
         )
 
     async def CancelExecution(  # noqa: N802 - the RPC's name
-        self, request: pb.CancelExecutionRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.CancelExecutionRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.CancelExecutionResponse:
         """Cancels an execution."""
         record = await self._executions.cancel(request.id, request.reason)
         return pb.CancelExecutionResponse(execution=await self._render(record, FULL, plain=False))
 
     async def ListAttempts(  # noqa: N802 - the RPC's name
-        self, request: pb.ListAttemptsRequest, context: Context  # noqa: ARG002 - the RPC's shape
+        self,
+        request: pb.ListAttemptsRequest,
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.ListAttemptsResponse:
         """Lists the attempts of an execution."""
         size, mark = page_size(request.page_size), fingerprint(request)

@@ -15,7 +15,9 @@ FULL = execution_pb2.EXECUTION_VIEW_FULL
 _CacheInfo = execution_pb2.CacheInfo
 
 
-def render(record: ExecutionRecord, task: ReadyTask, *, full: bool = True, plain: bool = False) -> execution_pb2.Execution:
+def render(
+    record: ExecutionRecord, task: ReadyTask, *, full: bool = True, plain: bool = False
+) -> execution_pb2.Execution:
     """Builds the message.
 
     Args:

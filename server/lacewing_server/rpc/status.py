@@ -18,7 +18,6 @@ _DETAILS_MAX_BYTES: Final = 4 << 10
 _TEXT_MAX: Final = 300
 
 
-
 def to_grpc_status(error: DomainError) -> Any:
     """The status that a call ends with."""
     status = status_pb2.Status(code=error.code, message=error.message[:_MESSAGE_MAX])

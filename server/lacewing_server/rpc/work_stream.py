@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from google.protobuf import json_format
 
@@ -140,7 +141,8 @@ class WorkStreams:
                 self._dispatch.close(session)
                 self._spawn(self._lose_later(session, grace=0))
 
-    # --- receiving -------------------------------------------------------------------------------------------------------
+    # --- receiving
+    # -------------------------------------------------------------------------------------------------------
 
     def _session(self, hello: pb.Hello, outbox: _Outbox) -> Session:
         violations = Violations()
@@ -154,7 +156,7 @@ class WorkStreams:
             outbox.changed.set()
 
         def on_revoke(token: bytes, reason: int) -> None:
-            outbox.message.revocations.add(token=token, reason=reason)  # type: ignore[arg-type] # a plain number
+            outbox.message.revocations.add(token=token, reason=reason)
             outbox.changed.set()
 
         offer = Offer(hello.offer, self._projects.default_project, self._projects.domains[0])
@@ -172,7 +174,7 @@ class WorkStreams:
             self._take(first, session, outbox)
             async for request in requests:
                 if request.HasField("hello"):
-                    raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "hello may come only once")
+                    raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "hello may come only once")  # noqa: TRY301 - ends the loop
                 self._take(request, session, outbox)
         except DomainError as error:
             outbox.failure = error
@@ -186,9 +188,7 @@ class WorkStreams:
     def _take(self, request: pb.WorkRequest, session: Session, outbox: _Outbox) -> None:
         session.seen = asyncio.get_running_loop().time()
         if request.credit > limits.CREDIT_MAX:
-            raise DomainError(
-                errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, f"credit must be at most {limits.CREDIT_MAX}"
-            )
+            raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, f"credit must be at most {limits.CREDIT_MAX}")
         for completion in request.completions:
             self._spawn(self._complete(completion, outbox), str(id(session)))
         for heartbeat in request.heartbeats:
@@ -203,7 +203,9 @@ class WorkStreams:
             self._dispatch.grant(session, request.credit)
 
     async def _complete(self, completion: pb.Completion, outbox: _Outbox) -> None:
-        outbox.message.results.append(await self.complete(completion))
+        result = await self.complete(completion)
+        # Only now: while the result was awaited, the message may have been sent and replaced.
+        outbox.message.results.append(result)
         outbox.changed.set()
 
     async def _attach(self, token: bytes, session: Session, outbox: _Outbox) -> None:
@@ -217,7 +219,8 @@ class WorkStreams:
         session.leases[token] = record
         self._dispatch.leases[token] = session
 
-    # --- sending ---------------------------------------------------------------------------------------------------------
+    # --- sending
+    # ---------------------------------------------------------------------------------------------------------
 
     async def _compose(self, outbox: _Outbox) -> pb.WorkResponse:
         message, outbox.message = outbox.message, pb.WorkResponse()
@@ -238,7 +241,8 @@ class WorkStreams:
         welcome.reconnect_grace.FromMilliseconds(round(self._settings.reconnect_grace * 1000))
         return welcome
 
-    # --- losses ----------------------------------------------------------------------------------------------------------
+    # --- losses
+    # ----------------------------------------------------------------------------------------------------------
 
     async def _lose_later(self, session: Session, grace: float | None = None) -> None:
         await asyncio.sleep(self._settings.reconnect_grace if grace is None else grace)
@@ -256,7 +260,7 @@ class WorkStreams:
                 self._spawn(self._lose_later(session))
                 return
 
-    def _spawn(self, work: object, name: str = "") -> None:
-        task = asyncio.create_task(work, name=name)  # type: ignore[arg-type] # a coroutine
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        task = asyncio.create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

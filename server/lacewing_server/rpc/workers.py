@@ -51,12 +51,14 @@ class WorkerServicer(WorkerServiceServicer):
         self._unary = unary
         self._streams = streams
 
-    async def Work(self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context) -> AsyncIterator[pb.WorkResponse]:  # noqa: ARG002, N802
+    async def Work(
+        self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
+    ) -> AsyncIterator[pb.WorkResponse]:
         """Serves one worker's stream."""
         async for response in self._streams.serve(request_iterator):
             yield response
 
-    async def AcquireLeases(self, request: pb.AcquireLeasesRequest, context: Context) -> pb.AcquireLeasesResponse:  # noqa: ARG002, N802
+    async def AcquireLeases(self, request: pb.AcquireLeasesRequest, context: Context) -> pb.AcquireLeasesResponse:  # noqa: ARG002, N802 - the RPC
         """Leases attempts to a unary worker."""
         violations = Violations()
         names.check_printable(request.worker, limits.WORKER_NAME_MAX, "worker", violations)
@@ -72,7 +74,7 @@ class WorkerServicer(WorkerServiceServicer):
         leases, tasks = await self._unary.acquire(request.worker, offer, request.max_leases or 1, wait / 1000, lease)
         return pb.AcquireLeasesResponse(leases=leases, task_versions=[task.version for task in tasks])
 
-    async def ExtendLeases(self, request: pb.ExtendLeasesRequest, context: Context) -> pb.ExtendLeasesResponse:  # noqa: ARG002, N802
+    async def ExtendLeases(self, request: pb.ExtendLeasesRequest, context: Context) -> pb.ExtendLeasesResponse:  # noqa: ARG002, N802 - the RPC
         """Keeps leases alive."""
         violations = Violations()
         _check_count(len(request.heartbeats), "heartbeats", violations)
@@ -91,7 +93,7 @@ class WorkerServicer(WorkerServiceServicer):
                 extension.error.CopyFrom(to_request_error(_lease_lost()))
         return response
 
-    async def CompleteLeases(self, request: pb.CompleteLeasesRequest, context: Context) -> pb.CompleteLeasesResponse:  # noqa: ARG002, N802
+    async def CompleteLeases(self, request: pb.CompleteLeasesRequest, context: Context) -> pb.CompleteLeasesResponse:  # noqa: ARG002, N802 - the RPC
         """Records results."""
         violations = Violations()
         _check_count(len(request.completions), "completions", violations)
@@ -99,7 +101,7 @@ class WorkerServicer(WorkerServiceServicer):
         results = await asyncio.gather(*(self._streams.complete(each) for each in request.completions))
         return pb.CompleteLeasesResponse(results=results)
 
-    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: ARG002, N802
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: ARG002, N802 - the RPC
         """Lists the workers of all servers."""
         size, mark = page_size(request.page_size), fingerprint(request)
         start = int(decode_token(request.page_token, mark) or 0)
@@ -130,5 +132,6 @@ def _check_count(count: int, path: str, violations: Violations) -> None:
 
 
 def _lease_lost() -> DomainError:
-    return DomainError(errors_pb2.ERROR_REASON_LEASE_LOST, "the lease is no longer current; stop the body and drop its result")
-
+    return DomainError(
+        errors_pb2.ERROR_REASON_LEASE_LOST, "the lease is no longer current; stop the body and drop its result"
+    )

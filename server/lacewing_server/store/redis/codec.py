@@ -1,6 +1,7 @@
 """How records and cache entries are packed into Redis strings: one table of fields, used by Python and by Lua.
 
-A record is a fixed header, then the variable parts ``meta | worker | inputs | outcome``, whose lengths the header holds. The
+A record is a fixed header, then the variable parts ``meta | worker | inputs | outcome``, whose lengths the header
+holds. The
 first byte is the format: a reader refuses what it does not know. ``lacewing inspect`` prints a record by this table.
 """
 

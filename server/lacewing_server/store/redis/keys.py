@@ -1,7 +1,8 @@
 """The keys in Redis.
 
-All begin with a prefix that ends in the partition's hash tag (``lw:{0}:``), so that one partition lives in one slot of a
-cluster and a script may touch all of its keys. Scripts are given the prefix as their only key and build the rest themselves.
+All begin with a prefix that ends in the partition's hash tag (``lw:{0}:``), so that one partition lives in one slot
+of a cluster and a script may touch all of its keys. Scripts are given the prefix as their only key and build the rest
+themselves.
 
 =====================  ===========  ================================================================================
 key                    type         content

@@ -1,11 +1,13 @@
 """One multiplexed, auto-pipelined connection to Redis.
 
 Every command issued in one tick of the event loop goes out in one write; replies come back in order. This costs a few
-microseconds a command where an asyncio client that awaits each one costs 60 to 90. Connecting stays redis-py's: address,
+microseconds a command where an asyncio client that awaits each one costs 60 to 90. Connecting stays redis-py's:
+address,
 TLS, authentication, protocol and Sentinel. The module takes over the transport after the handshake; that hand-over is
 the only use of redis-py's private attributes.
 
-On loss every outstanding call fails with :class:`StoreUnavailableError`; all calls of the store are safe to repeat. Then the
+On loss every outstanding call fails with :class:`StoreUnavailableError`; all calls of the store are safe to repeat.
+Then the
 connection is made again with back-off. Never use WATCH or MULTI here: their state is the connection's, which all share.
 """
 
@@ -65,7 +67,7 @@ class _Link(asyncio.Protocol):
             return future
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(command))
+        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub allows one word only
         if self._on_push is None:
             self._pending.append((future, self._loop.time()))
         else:
@@ -178,7 +180,7 @@ class Pipeline:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                connection = self._client.connection_pool.make_connection()
+                connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py
                 await connection.connect()
                 writer = connection._writer  # noqa: SLF001 - the hand-over of the transport, see the module's text
                 transport: asyncio.Transport = writer.transport
@@ -191,7 +193,7 @@ class Pipeline:
                 await self._on_connect(self)
         except (RedisError, OSError, TimeoutError, CommandError) as error:
             self._ready.clear()
-            raise StoreUnavailableError(f"cannot connect to Redis: {error or type(error).__name__}") from error
+            raise StoreUnavailableError(f"cannot connect to Redis: {error} ({type(error).__name__})") from error
 
     async def _keep(self) -> None:
         delay = 0.01

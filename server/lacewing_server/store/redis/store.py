@@ -1,7 +1,7 @@
 """The store: one method per transition or read, each one round trip unless it says otherwise.
 
-Methods raise :class:`DomainError` with ``STORE_UNAVAILABLE`` when Redis cannot be reached and ``STORE_FULL`` when it is out of
-memory; every call is safe to repeat.
+Methods raise :class:`DomainError` with ``STORE_UNAVAILABLE`` when Redis cannot be reached and ``STORE_FULL`` when it
+is out of memory; every call is safe to repeat.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Created:
     """What came of creating an execution."""
 
     kind: str
-    """``exists``, ``task``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as ``create.lua`` says."""
+    """``exists``, ``task``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as
+    ``create.lua`` says."""
     record: ExecutionRecord | None = None
     hit: CachedOutcome | None = None
     now_ms: int = 0
