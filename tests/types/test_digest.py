@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message

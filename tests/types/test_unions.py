@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 import pytest
 
 import type_strategies as make

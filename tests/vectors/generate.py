@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # It ships no stubs.
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -75,7 +75,7 @@ def dataset() -> Literal:
 def literal_cases() -> dict[str, Literal]:
     """Return literals by what they show."""
     number = make.primitive(integer=5)
-    blob_type = types_pb2.BlobType(format="csv", dimensionality="BLOB_DIMENSIONALITY_MULTIPART")
+    blob_type = make.blob_of("csv", 1).blob
     offloaded = literals_pb2.LiteralOffloadedMetadata(
         uri="s3://b/k", size_bytes=12, inferred_type=make.list_of(make.simple("STRING"))
     )
@@ -158,7 +158,7 @@ def assignable_cases() -> list[tuple[str, types_pb2.LiteralType, types_pb2.Liter
     config = make.record_of({"rate": number, "name": string})
     lenient = make.record_of({"rate": number, "name": string}, ["rate"])
     table = make.dataset_of("Parquet", {"a": integer, "b": string})
-    schema = types_pb2.LiteralType(schema=types_pb2.SchemaType(columns=[{"name": "a", "type": 0}]))
+    schema = types_pb2.LiteralType(schema=types_pb2.SchemaType(columns=[types_pb2.SchemaType.SchemaColumn(name="a")]))
     return [
         ("integer to itself", integer, integer),
         ("integer to float", integer, number),
