@@ -1,7 +1,7 @@
 """Runs bodies in the worker's own process: asynchronous ones on its event loop, others in threads.
 
-Far cheaper than a child process, and for trusted short tasks only: a thread cannot be killed, and a crash is that of the
-worker.
+Far cheaper than a child process, and for trusted short tasks only: a thread cannot be killed, and its crash is that of
+the worker.
 """
 
 from __future__ import annotations

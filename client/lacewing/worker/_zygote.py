@@ -1,16 +1,16 @@
 """The process that child processes are forked from.
 
 It imports the user's modules once and then forks a child in about a millisecond whenever the worker asks. It has one
-thread and opens no channel of gRPC, so forking it is safe, which forking the worker would not be. It is also the guard of
-what it forked: when the worker ends, however that happens, the zygote sees its connection close and kills every child
-with all that it started. Whoever turns up as its child without having been forked by it was left behind by a child that
-ended, and is killed too.
+thread and opens no channel of gRPC, so forking it is safe, which forking the worker would not be. It is also the guard
+of what it forked: when the worker ends, however that happens, the zygote sees its connection close and kills every
+child with all that it started. Whoever turns up as its child without having been forked by it was left behind by a
+child that ended, and is killed too.
 
 The worker and the zygote exchange lines of JSON. The worker sends the `ZygoteSettings` first; then `{"fork": ID}`, with
 the connection and the log pipe of the child as descriptors, and `{"signal": ID, "number": N}`. The zygote sends
-`{"ready": true}` or `{"failed": TEXT}` first, then `{"forked": ID, "process": PID}`, or `{"refused": ID, "why": TEXT}` for
-a fork that was not possible, and `{"ended": ID, "code": N}` for each child that ended, with a negative number for the
-signal that ended it.
+`{"ready": true}` or `{"failed": TEXT}` first, then `{"forked": ID, "process": PID}`, or `{"refused": ID, "why": TEXT}`
+for a fork that was not possible, and `{"ended": ID, "code": N}` for each child that ended, with a negative number for
+the signal that ended it.
 """
 
 from __future__ import annotations
