@@ -50,6 +50,8 @@ PATIENCE = 60.0
 # does not say.
 _MAX_REFUSALS = 4
 _REFUSAL_DELAY = 0.5
+# How long the server may take to end a stream that has nothing left to be answered.
+_CLOSE_SECONDS = 0.5
 _METHOD = "/lacewing.v1.ExecutionService/ExecuteStream"
 # Of the framing of a message around one request.
 _FRAME_BYTES = 64
@@ -136,6 +138,10 @@ class ExecuteStream:
     async def close(self) -> None:
         """Close the stream. What is not answered fails with `CallFailed`; the executions go on."""
         self._is_closed = True
+        if self._pump is not None and not self._unanswered:
+            # Ended in order, gRPC has nothing left to deliver to a loop that may be closed next.
+            self._wake.set()
+            await asyncio.wait([self._pump], timeout=_CLOSE_SECONDS)
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.wait([self._pump])
@@ -206,6 +212,9 @@ class ExecuteStream:
                 message = self._next_message()
                 if message:
                     await call.write(message)
+                elif self._is_closed:
+                    await call.done_writing()
+                    return
                 else:
                     self._wake.clear()
                     await self._wake.wait()
