@@ -6,8 +6,8 @@ import asyncio
 import copy
 import inspect
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -21,6 +21,7 @@ from lacewing._handle import Handle, check_succeeded, duration, seconds
 from lacewing._resources import Resources
 from lacewing._stream import ExecuteStream
 from lacewing._target import FunctionTarget, NamedTarget, Target, TaskReference, execution_id
+from lacewing._window import Inputs, Running, Window
 from lacewing.errors import InputsInvalid, LacewingError
 from lacewing.task import AnyTask, Task
 from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, task_pb2
@@ -216,7 +217,7 @@ class Client(Resources):
     def map(
         self,
         task: Task[..., Coroutine[Any, Any, _Result]],
-        inputs: Iterable[Mapping[str, Any]],
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
         *,
         concurrency: int = 1000,
         ordered: bool = True,
@@ -227,7 +228,7 @@ class Client(Resources):
     def map(
         self,
         task: Task[..., _Result],
-        inputs: Iterable[Mapping[str, Any]],
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
         *,
         concurrency: int = 1000,
         ordered: bool = True,
@@ -238,7 +239,7 @@ class Client(Resources):
     def map(
         self,
         task: TaskReference,
-        inputs: Iterable[Mapping[str, Any]],
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
         *,
         concurrency: int = 1000,
         ordered: bool = True,
@@ -248,7 +249,7 @@ class Client(Resources):
     async def map(
         self,
         task: TaskReference,
-        inputs: Iterable[Mapping[str, Any]],
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
         *,
         concurrency: int = 1000,
         ordered: bool = True,
@@ -274,35 +275,23 @@ class Client(Resources):
         if concurrency < 1:
             raise ValueError(f"the concurrency is at least 1, not {concurrency}")
         target = self._target(task)
-        window = _Ordered() if ordered else _Unordered()
-        remaining = iter(inputs)
-        is_more = True
-        try:
-            while is_more or window.size:
-                while is_more and window.size < concurrency:
-                    try:
-                        values = next(remaining)
-                    except StopIteration:
-                        is_more = False
-                    else:
-                        window.add(await self._start(target, values))
-                if window.size:
-                    try:
-                        result = await self._outcome(target, await window.next())
-                    except LacewingError as error:
-                        if not return_exceptions:
-                            raise
-                        result = error
-                    yield result
-        finally:
-            window.drop()
+        window = Window(lambda values: self._start(target, values), concurrency, ordered=ordered)
+        async with aclosing(window.run(inputs)) as executions:
+            async for execution in executions:
+                try:
+                    result = await self._outcome(target, execution)
+                except LacewingError as error:
+                    if not return_exceptions:
+                        raise
+                    result = error
+                yield result
 
-    async def _start(self, target: Target, values: Mapping[str, Any]) -> asyncio.Future[execution_pb2.Execution]:
+    async def _start(self, target: Target, values: Inputs) -> Running:
         """Submit one of many; what is wrong with its inputs is its outcome."""
         try:
             return self._stream.submit(await self._request(target, values))
         except LacewingError as error:
-            refused: asyncio.Future[execution_pb2.Execution] = asyncio.get_running_loop().create_future()
+            refused: Running = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
             return refused
 
@@ -361,55 +350,3 @@ def _named(task: TaskReference, args: tuple[Any, ...], inputs: Mapping[str, Any]
     if not isinstance(task, Task):
         raise TypeError("the inputs of a task that is only named are given by name")
     return inspect.signature(task.function).bind(*args, **inputs).arguments
-
-
-class _Ordered:
-    """What is under way, in the order it was begun."""
-
-    def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[execution_pb2.Execution]] = deque()
-
-    @property
-    def size(self) -> int:
-        return len(self._futures)
-
-    def add(self, future: asyncio.Future[execution_pb2.Execution]) -> None:
-        self._futures.append(future)
-
-    async def next(self) -> asyncio.Future[execution_pb2.Execution]:
-        return self._futures.popleft()
-
-    def drop(self) -> None:
-        _drop(self._futures)
-
-
-class _Unordered:
-    """What is under way, in the order it ends."""
-
-    def __init__(self) -> None:
-        self._futures: set[asyncio.Future[execution_pb2.Execution]] = set()
-        self._done: asyncio.Queue[asyncio.Future[execution_pb2.Execution]] = asyncio.Queue()
-
-    @property
-    def size(self) -> int:
-        return len(self._futures)
-
-    def add(self, future: asyncio.Future[execution_pb2.Execution]) -> None:
-        self._futures.add(future)
-        future.add_done_callback(self._done.put_nowait)
-
-    async def next(self) -> asyncio.Future[execution_pb2.Execution]:
-        future = await self._done.get()
-        self._futures.remove(future)
-        return future
-
-    def drop(self) -> None:
-        _drop(self._futures)
-
-
-def _drop(futures: Iterable[asyncio.Future[execution_pb2.Execution]]) -> None:
-    """Let go of futures that nobody waits for any more."""
-    for future in futures:
-        if not future.cancel() and not future.cancelled():
-            # Asked for, so that asyncio does not report the error of one that had ended as forgotten.
-            future.exception()

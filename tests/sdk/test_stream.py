@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -313,3 +314,51 @@ async def test_outputs_that_do_not_fit_the_function_are_an_error_of_one_call(
     assert (results[0], results[2]) == (0, 2)
     assert isinstance(results[1], errors.OutputsInvalid)
     assert results[1].violations[0].field == "outputs.o0"
+
+
+async def test_map_takes_inputs_that_come_slowly(client: lacewing.Client, server: ExecuteServer) -> None:
+    """From an async iterable; results are yielded while the next inputs are still to come."""
+    results: asyncio.Queue[int] = asyncio.Queue()
+
+    async def inputs() -> AsyncIterator[dict[str, int]]:
+        yield {"a": 0}
+        # Each input is made of the result before.
+        for _ in range(3):
+            yield {"a": await results.get() + 1}
+
+    seen = []
+    async for result in client.map(same, inputs()):
+        seen.append(result)
+        results.put_nowait(result)
+    assert seen == [0, 1, 2, 3]
+
+
+async def test_what_the_inputs_raise_ends_a_map(client: lacewing.Client, server: ExecuteServer) -> None:
+    """After the results of the inputs before."""
+
+    def inputs() -> Iterator[dict[str, int]]:
+        yield {"a": 1}
+        yield {"a": 2}
+        raise OSError("no more")
+
+    results = client.map(same, inputs())
+    assert [await anext(results), await anext(results)] == [1, 2]
+    with pytest.raises(OSError, match="no more"):
+        await anext(results)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_map_that_ends_early_leaves_nothing_behind(server: ExecuteServer, *, ordered: bool) -> None:
+    """Neither a task nor errors that asyncio complains of."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    refusal = errors_pb2.RequestError(code=5, reason=errors_pb2.ERROR_REASON_TASK_NOT_FOUND, message="no")
+    server.answer = lambda request: refusal
+    inputs = ({"a": number} for number in range(50))
+    async with serving(server) as port, lacewing.Client(f"127.0.0.1:{port}") as client:
+        with pytest.raises(errors.TaskNotFound):
+            async for _ in client.map(same, inputs, concurrency=10, ordered=ordered):
+                pass
+        assert "lacewing map inputs" not in {each.get_name() for each in asyncio.all_tasks()}
+    gc.collect()
+    assert complaints == []
