@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from google.protobuf import struct_pb2
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import type_strategies as make
@@ -39,12 +39,12 @@ def test_every_type_fits_itself(literal_type: types_pb2.LiteralType) -> None:
     assert explain_mismatch(literal_type, literal_type) is None
 
 
-@make.thorough
+@settings(make.thorough, max_examples=60)  # Drawing two types that fit takes most of the time of this folder.
 @given(st.data())
 def test_what_fits_as_a_type_fits_as_a_value(data: st.DataObject) -> None:
     """If a type fits another, every literal of the one checks as the other."""
     upstream = data.draw(make.definite_types(), label="upstream")
-    downstream = data.draw(make.wider_types(upstream) | make.definite_types(), label="downstream")
+    downstream = data.draw(make.wider_types(upstream), label="downstream")
     assume(assignable(upstream, downstream))
     literal = data.draw(make.literals_of(upstream), label="literal")
     assert compile_checker(downstream)(literal) == []

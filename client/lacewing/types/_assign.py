@@ -52,7 +52,7 @@ def assignable(upstream: types_pb2.LiteralType, downstream: types_pb2.LiteralTyp
     return explain_mismatch(upstream, downstream) is None
 
 
-def explain_mismatch(  # noqa: C901, PLR0911 one arm per kind of type
+def explain_mismatch(  # noqa: PLR0911 one arm per kind of type
     upstream: types_pb2.LiteralType, downstream: types_pb2.LiteralType
 ) -> str | None:
     """Return why a value of `upstream` may not be handed to a variable of `downstream`, or None if it may."""

@@ -86,9 +86,7 @@ def encode_integer(number: int, out: list[bytes]) -> None:
     out.append(int64(b"i", number) if number < 2**63 else uint64(b"u", number))
 
 
-def encode_tree(  # noqa: C901, PLR0912 one arm per kind of value
-    tree: object, out: list[bytes], depth: int = 0
-) -> None:
+def encode_tree(tree: object, out: list[bytes], depth: int = 0) -> None:
     """Append a tree of plain objects, such as the content of a record.
 
     Raises:

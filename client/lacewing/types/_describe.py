@@ -69,7 +69,7 @@ def describe_literal(literal: literals_pb2.Literal) -> str:
             assert_never(other)
 
 
-def _describe_scalar(scalar: literals_pb2.Scalar) -> str:  # noqa: C901, PLR0911 one arm per kind of scalar
+def _describe_scalar(scalar: literals_pb2.Scalar) -> str:  # noqa: PLR0911 one arm per kind of scalar
     match scalar.WhichOneof("value"):
         case "primitive":
             return _describe_primitive(scalar.primitive)

@@ -161,7 +161,7 @@ def _encode_literal(literal: literals_pb2.Literal, out: list[bytes]) -> None:
             assert_never(other)
 
 
-def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:  # noqa: C901 one arm per kind
+def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:
     match scalar.WhichOneof("value"):
         case "primitive":
             _encode_primitive(scalar.primitive, out)

@@ -60,7 +60,7 @@ _SIMPLE: Mapping[int, type[Codec]] = {
 }
 
 
-def compile_type(literal_type: types_pb2.LiteralType) -> Codec:  # noqa: C901, PLR0911 one arm per kind of type
+def compile_type(literal_type: types_pb2.LiteralType) -> Codec:  # noqa: PLR0911 one arm per kind of type
     """Compile a type. The message must not be changed afterwards.
 
     Raises:

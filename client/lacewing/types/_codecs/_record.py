@@ -110,7 +110,9 @@ def _tree_of_json(value: object, depth: int = 0) -> Any:
             return value
 
 
-def _json_of_tree(tree: object) -> Any:  # noqa: PLR0911 one arm per kind of value
+def _json_of_tree(tree: object, depth: int = 0) -> Any:  # noqa: PLR0911 one arm per kind of value
+    if depth > MAX_DEPTH:
+        raise ConversionError(f"nests more than {MAX_DEPTH} deep")
     match tree:
         case None | bool() | str():
             return tree
@@ -121,8 +123,8 @@ def _json_of_tree(tree: object) -> Any:  # noqa: PLR0911 one arm per kind of val
         case bytes():
             return base64.b64encode(tree).decode()
         case list():
-            return [_json_of_tree(item) for item in tree]
+            return [_json_of_tree(item, depth + 1) for item in tree]
         case dict():
-            return {str(_json_of_tree(key)): _json_of_tree(item) for key, item in tree.items()}
+            return {str(_json_of_tree(key)): _json_of_tree(item, depth + 1) for key, item in tree.items()}
         case _:  # An extension of msgpack, which JSON has no word for.
             return repr(tree)
