@@ -46,8 +46,9 @@ class Window:
                     yield running
         finally:
             # Cancelling also what has ended keeps asyncio from reporting errors that nobody wants to know.
-            for each in (feeder, *self._under_way):
-                each.cancel()
+            feeder.cancel()
+            for running in self._under_way:
+                running.cancel()
             await asyncio.wait([feeder])
 
     async def _feed(self, inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> None:
