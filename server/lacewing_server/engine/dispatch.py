@@ -207,8 +207,9 @@ class Dispatch:
         except DomainError as error:
             _log.warning("could not claim work: %s", error)
         finally:
+            # Other queues may have waited for the credit that this one did not use.
             for session in slots[taken:]:
-                session.credit += 1 if session.open else 0
+                self.release(session)
 
     def _spawn_give_back(self, record: ExecutionRecord) -> None:
         task = asyncio.create_task(self._attempts.give_back(record))

@@ -51,8 +51,10 @@ class WorkerServicer(WorkerServiceServicer):
         self._unary = unary
         self._streams = streams
 
-    async def Work(
-        self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
+    async def Work(  # noqa: N802 - the RPC's name
+        self,
+        request_iterator: AsyncIterator[pb.WorkRequest],
+        context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> AsyncIterator[pb.WorkResponse]:
         """Serves one worker's stream."""
         async for response in self._streams.serve(request_iterator):
