@@ -122,7 +122,7 @@ class ExecutionServicer(ExecutionServiceServicer):
         record = await self._executions.get(request.id, inputs=request.view != BASIC)
         return pb.GetExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
-    async def WaitExecution(self, request: pb.WaitExecutionRequest, context: Context) -> pb.WaitExecutionResponse:  # noqa: N802
+    async def WaitExecution(self, request: pb.WaitExecutionRequest, context: Context) -> pb.WaitExecutionResponse:  # noqa: N802 - the RPC's name
         """Waits for the end of an execution."""
         record = await self._executions.wait(request.id, _seconds(request, context))
         return pb.WaitExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
