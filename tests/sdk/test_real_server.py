@@ -305,7 +305,10 @@ async def test_executions_can_be_listed(client: lacewing.Client) -> None:
 
 async def test_workers_and_projects_can_be_listed(client: lacewing.Client) -> None:
     """And projects can be created and archived."""
-    (worker,) = [worker async for worker in client.workers()]
+    # A server tells the others of its workers every few moments.
+    while not (workers := [worker async for worker in client.workers()]):
+        await asyncio.sleep(0.02)
+    (worker,) = workers
     assert add.name in worker.offer.task_names
     assert (await client.get_project()).id == "default"
     assert next(iter(await client.domains())).id == "development"
