@@ -81,7 +81,7 @@ class RefusedError(LacewingError):
         cls.reason = errors_pb2.ErrorReason.Name(reason).removeprefix(_REASON_PREFIX)
         RefusedError._by_reason[cls.reason] = cls
 
-    def __init__(  # noqa: PLR0917 an exception is pickled as its positional arguments
+    def __init__(
         self,
         message: str,
         code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,

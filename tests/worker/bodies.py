@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -84,6 +85,34 @@ def resist(folder: str) -> None:
     write_pid(folder, "pid", os.getpid())
     while True:
         signal.pause()
+
+
+@lacewing.task(name="wait")
+def wait(folder: str) -> str:
+    """Notes which attempt runs in which process, and waits until there is a file `go`."""
+    write_pid(folder, f"attempt-{lacewing.current_attempt().attempt}", os.getpid())
+    wait_for(Path(folder, "go"))
+    return "went"
+
+
+@lacewing.task(name="crash_once", retries=1, backoff=lacewing.Backoff(initial=0.01))
+def crash_once() -> int:
+    """Reads from address 0 at its first attempt, after a word."""
+    attempt = lacewing.current_attempt().attempt
+    if attempt == 1:
+        os.write(2, b"about to crash\n")
+        ctypes.string_at(0)
+    return attempt
+
+
+@lacewing.task(name="hang_once", retries=1, timeout=0.3, backoff=lacewing.Backoff(initial=0.01))
+def hang_once(folder: str) -> int:
+    """Never ends by itself at its first attempt."""
+    attempt = lacewing.current_attempt().attempt
+    if attempt == 1:
+        write_pid(folder, "pid", os.getpid())
+        _never.wait()
+    return attempt
 
 
 def write_pid(folder: str, name: str, pid: int) -> None:
