@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 import lacewing
 from lacewing import testing
 from lacewing.errors import TaskCancelled
+from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2
 from lacewing.worker import Worker
 from lacewing_server.valkey import EmbeddedValkey
@@ -22,7 +23,7 @@ from worker import bodies
 from worker.cut import wire_to
 from worker.leases import read_pid, until, until_ended
 
-TASKS = [bodies.crash_once, bodies.hang_once, bodies.resist, bodies.wait, bodies.add]
+TASKS: Sequence[AnyTask] = [bodies.crash_once, bodies.hang_once, bodies.resist, bodies.wait, bodies.add]
 Attempt = execution_pb2.Attempt
 
 
@@ -137,7 +138,7 @@ async def test_what_a_worker_gives_back_is_run_by_another(
 async def test_a_worker_that_is_killed_loses_nothing(client: lacewing.Client, address: str, tmp_path: Path) -> None:
     """After SIGKILL its processes are gone, and another worker runs the attempt once the grace has passed."""
     arguments = [sys.executable, "-m", "lacewing.worker", bodies.__file__, "--address", address, "--slots", "1"]
-    program = await asyncio.create_subprocess_exec(*arguments, stderr=None)
+    program = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.DEVNULL)
     handle = await client.submit(bodies.wait, folder=str(tmp_path))
     pid = await until(partial(read_pid, tmp_path / "attempt-1"))
     program.kill()
