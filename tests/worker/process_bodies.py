@@ -128,6 +128,8 @@ time.sleep(600)
 def family(marker: str, daemon_marker: str, *, wait: bool) -> None:
     """Starts a program, and one that hides in a session of its own and belongs to nobody."""
     subprocess.run([sys.executable, "-c", _DAEMON, daemon_marker], check=True)
+    while not Path(daemon_marker).exists() or not Path(daemon_marker).read_text():
+        time.sleep(0.005)
     program = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({LONG})"])
     Path(marker).write_text(str(program.pid))
     if wait:

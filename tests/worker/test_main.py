@@ -68,8 +68,9 @@ def _parent(process: int) -> int:
 @asynccontextmanager
 async def program(*arguments: str, modules: tuple[str, ...] = (MODULE,)) -> AsyncIterator[Program]:
     """Runs a worker with a server of its own."""
-    work = WorkServer()
-    async with serving(work, TaskServer()) as port:
+    work = WorkServer()  # type: ignore[abstract] # it serves what is tested
+    tasks = TaskServer()  # type: ignore[abstract] # it serves what is tested
+    async with serving(work, tasks) as port:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "lacewing.worker", *modules, "--address", f"127.0.0.1:{port}", "--slots", "2"),
             *arguments,
