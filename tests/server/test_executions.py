@@ -12,6 +12,7 @@ import pytest
 
 import lacewing
 from lacewing import testing
+from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2
 from lacewing.worker import Worker
 from lacewing_server.store.redis.scripts import SCRIPTS
@@ -54,7 +55,7 @@ async def refuses() -> None:
     raise lacewing.NonRecoverableError("no")
 
 
-TASKS = [double, third_time_lucky, slow_once, for_ever, refuses]
+TASKS: list[AnyTask] = [double, third_time_lucky, slow_once, for_ever, refuses]
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +143,8 @@ async def test_grpcurl_executes_with_plain_json(client: lacewing.Client, address
     assert await client.execute(double, n=1) == 2
     grpcurl = Path(sys.executable).with_name("grpcurl")
     request = '{"task":{"name":"double"},"inputs_json":{"n":4},"plain":true}'
-    command = [grpcurl, "-plaintext", "-d", request, address, "lacewing.v1.ExecutionService/Execute"]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=30)
+    command = [str(grpcurl), "-plaintext", "-d", request, address, "lacewing.v1.ExecutionService/Execute"]
+    done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     assert done.returncode == 0, done.stderr
     assert '"o0": 8' in done.stdout
 

@@ -66,8 +66,10 @@ class ChildProcess:
         self._write()
 
     def drain(self) -> None:
-        """Take in everything that the process has sent, frames and log."""
-        self._read()
+        """Take in everything that the process has sent, frames and log. For a process that has ended."""
+        while self._read():
+            pass
+        self._read_log()
 
     def close(self) -> None:
         """Close both ends that are here. A child that waits for a lease exits by that."""
@@ -92,21 +94,25 @@ class ChildProcess:
         else:
             self._loop.remove_writer(self._connection)
 
-    def _read(self) -> None:
-        while True:
-            try:
-                data = self._connection.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                self._loop.remove_reader(self._connection)
-                return
-            for kind, payload in self._decoder.feed(data):
-                # What the body wrote was written before its frame was, so it is all there.
-                self._read_log()
-                self._on_frame(self, kind, payload)
+    def _read(self) -> bool:
+        """Take in what is there. Returns False if there is nothing, now or for ever.
+
+        Once per event, so that a body that never stops reporting does not keep the event loop.
+        """
+        try:
+            data = self._connection.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._connection)
+            return False
+        for kind, payload in self._decoder.feed(data):
+            # What the body wrote was written before its frame was, so it is all there.
+            self._read_log()
+            self._on_frame(self, kind, payload)
+        return True
 
     def _read_log(self) -> None:
         if not self.log.read():

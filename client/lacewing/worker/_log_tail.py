@@ -9,6 +9,9 @@ from lacewing.worker._task_error import tail
 
 LOG_TAIL_BYTES = 16 * 1024
 _READ_BYTES = 64 * 1024
+# More than a pipe can hold (1 MiB at most on Linux), so that what was written before is always taken in; and bounded, so
+# that a body that never stops writing does not keep the event loop.
+_MAX_READS = 17
 
 
 class LogTail:
@@ -28,7 +31,7 @@ class LogTail:
 
     def read(self) -> bool:
         """Take in what is there. Returns False once nobody can write any more."""
-        while True:
+        for _ in range(_MAX_READS):
             try:
                 data = os.read(self.descriptor, _READ_BYTES)
             except BlockingIOError:
@@ -40,6 +43,7 @@ class LogTail:
                 del self._kept[:-LOG_TAIL_BYTES]
             if self._echo:
                 self._show(data)
+        return True
 
     def take(self) -> str:
         """Return the end of what came since it was last called, at most 16 KiB, and forgets it."""
