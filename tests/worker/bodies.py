@@ -66,6 +66,14 @@ async def hang_on_loop(folder: str) -> None:
         Path(folder, "stopped").touch()
 
 
+@lacewing.task(name="flood")
+def flood() -> None:
+    """Writes and reports without end."""
+    while True:
+        os.write(1, b"x" * 64 * 1024)
+        lacewing.current_attempt().report_progress(0.5)
+
+
 @lacewing.task(name="wait_in_thread", isolation="thread")
 def wait_in_thread(folder: str) -> str:
     """Waits in a thread of the worker until there is a file `go`."""

@@ -209,6 +209,18 @@ async def test_a_timeout_stops_the_body(house: House, tmp_path: Path) -> None:
     assert await house.value(bodies.add, a=1) == 2
 
 
+async def test_a_body_that_never_stops_talking_does_not_keep_the_worker(house: House) -> None:
+    """While bodies write and report without end, others run; and the end of the log is kept."""
+    stream = await house.start([bodies.flood, bodies.add_on_loop])
+    leases = [lease(bodies.flood, timeout=0.5) for _ in range(3)]
+    stream.lease(*leases)
+    assert await house.value(bodies.add_on_loop, a=1) == 2
+    for granted in leases:
+        completion = await house.completion(granted.token)
+        assert completion.WhichOneof("result") == "timed_out"
+        assert completion.log_tail == "x" * 16 * 1024
+
+
 async def test_a_timeout_cancels_an_asynchronous_body(house: House, tmp_path: Path) -> None:
     """On the event loop a body is cancelled, and its `finally` runs."""
     stream = await house.start()

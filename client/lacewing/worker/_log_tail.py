@@ -9,8 +9,8 @@ from lacewing.worker._task_error import tail
 
 LOG_TAIL_BYTES = 16 * 1024
 _READ_BYTES = 64 * 1024
-# More than a pipe can hold (1 MiB at most on Linux), so that what was written before is always taken in; and bounded, so
-# that a body that never stops writing does not keep the event loop.
+# More than a pipe can hold (1 MiB at most on Linux), so that what was written before is always taken in; and bounded,
+# so that a body that never stops writing does not keep the event loop.
 _MAX_READS = 17
 
 
