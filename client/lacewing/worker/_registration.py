@@ -29,7 +29,8 @@ async def register_tasks(channel: grpc.aio.Channel, tasks: Sequence[AnyTask], pr
         request = task_service_pb2.RegisterTaskRequest(id=task.id(project, domain), spec=task.spec)
         response = await _register(stub, request)
         _log.info("%s %s.", "Registered" if response.created else "Found", _display(response))
-        for warning in response.warnings:
+        # Once, when the author is likely to be looking, and not at each start.
+        for warning in response.warnings if response.created else ():
             _log.warning("%s: %s", task.name, warning)
 
 
