@@ -138,6 +138,14 @@ def family(marker: str, daemon_marker: str, *, wait: bool) -> None:
         os._exit(3)
 
 
+@lacewing.task(name="with_program")
+def with_program(marker: str) -> None:
+    """Starts a program and waits for it."""
+    program = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({LONG})"])
+    Path(marker).write_text(str(program.pid))
+    program.wait()
+
+
 @lacewing.task(name="report")
 def report() -> None:
     for step in range(1, 4):

@@ -233,18 +233,18 @@ async def test_many_bodies_at_a_time() -> None:
         ]
 
 
-async def test_the_end_of_the_zygote_is_survived(pool: Pool, tmp_path: Path) -> None:
+async def test_the_end_of_the_zygote_is_survived(tmp_path: Path) -> None:
     """If the process that forks is killed, running attempts are given back, and new ones run from another."""
-    program, daemon = tmp_path / "program", tmp_path / "daemon"
-    attempt = pool.start(bodies.family, marker=str(program), daemon_marker=str(daemon), wait=True)
-    process = int(await written(program))
-    zygote = pool.executor._zygote._process
-    assert zygote is not None
-    zygote.kill()
-    assert kind(await pool.result(attempt)) == "abandoned"
-    assert await pool.value(bodies.double, number=2) == 4
-    await until(lambda: not is_running(process))
-    assert not pool.failures
+    async with running() as pool:
+        attempt = pool.start(bodies.with_program, marker=str(tmp_path / "program"))
+        process = int(await written(tmp_path / "program"))
+        zygote = pool.executor._zygote._process
+        assert zygote is not None
+        zygote.kill()
+        assert kind(await pool.result(attempt)) == "abandoned"
+        assert await pool.value(bodies.double, number=2) == 4
+        await until(lambda: not is_running(process))
+        assert not pool.failures
 
 
 async def test_a_task_that_is_no_global_name_is_refused_at_the_start() -> None:

@@ -4,7 +4,8 @@ It imports the user's modules once and then forks a child in about a millisecond
 thread and opens no channel of gRPC, so forking it is safe, which forking the worker would not be. It is also the guard
 of what it forked: when the worker ends, however that happens, the zygote sees its connection close and kills every
 child with all that it started. Whoever turns up as its child without having been forked by it was left behind by a
-child that ended, and is killed too.
+child that ended, and is killed too. Only if the zygote itself is killed do daemons that have left the process group of
+their body live on.
 
 The worker and the zygote exchange lines of JSON. The worker sends the `ZygoteSettings` first; then `{"fork": ID}`, with
 the connection and the log pipe of the child as descriptors, and `{"signal": ID, "number": N}`. The zygote sends
