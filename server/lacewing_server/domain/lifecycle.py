@@ -6,8 +6,7 @@ wants, or at once RUNNING when a worker is idle, or at once SUCCEEDED when the c
 exactly one lease token is current. An attempt that fails and may be retried, or that is lost, sends the execution
 back to QUEUED; while QUEUED it may have to wait until ``not_before``. Four states are terminal and absorb everything.
 
-The Lua scripts of ``store/redis/scripts`` state in their heads which states they accept and leave; a test compares
-those heads with ``TRANSITIONS``. The diagram in ``server/README.md`` is printed from the table.
+The Lua scripts of ``store/redis/scripts`` state in their heads which states they accept and leave.
 """
 
 from __future__ import annotations
