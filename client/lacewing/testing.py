@@ -34,11 +34,25 @@ _DRAIN_SECONDS = 1.0
 
 
 class RunningServer(Protocol):
-    """A server that runs until its context ends."""
+    """A server that runs in a process of its own until its context ends, or this process does."""
 
     @property
     def address(self) -> str:
         """Where it listens, `host:port`."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+
+    def stop(self) -> None:
+        """Stop it in order before its context ends, from any thread or event loop. Stopping twice is not an error."""
+
+    def kill(self) -> None:
+        """End it without a chance to say good-bye."""
 
 
 def server(**settings: Any) -> AbstractContextManager[RunningServer]:
@@ -46,11 +60,15 @@ def server(**settings: Any) -> AbstractContextManager[RunningServer]:
 
     The server is found by the entry point `default` of the group `lacewing.servers`: the SDK does not depend on it.
 
+    It is a process of its own, so it may be used and stopped from anywhere, a running event loop too.
+
     Args:
-        **settings: Settings of the server that differ from its defaults.
+        **settings: Settings of the server that differ from its defaults for tests. With `redis` several servers share
+            one store.
 
     Raises:
         LacewingError: No server is installed.
+        Exception: The server does not start; the text is its log.
     """
     found = entry_points(group=_GROUP, name=_NAME)
     if not found:
