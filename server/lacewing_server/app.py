@@ -102,8 +102,6 @@ class Server:
         except RuntimeError as error:  # grpc: the port cannot be bound
             await self.stop()
             raise ServerStartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
-        gc.collect()
-        gc.freeze()
 
     async def stop(self) -> None:
         """Drains and stops; nothing that was accepted is lost."""
@@ -184,7 +182,7 @@ class Server:
 
 def main(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
-    _set_up_logging(settings)
+    set_up_logging(settings)
     try:
         return asyncio.run(_serve(settings))
     except ServerStartError as error:
@@ -199,6 +197,9 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stopping.set)
     server = Server(settings)
     await server.start()
+    # What was built until now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     _log.info("serving on %s", server.address)
     with contextlib.suppress(asyncio.CancelledError):
         await stopping.wait()
@@ -220,7 +221,8 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-def _set_up_logging(settings: Settings) -> None:
+def set_up_logging(settings: Settings) -> None:
+    """Sends the process's log to its standard error, in the format and from the level that the settings name."""
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(_JsonFormatter())
