@@ -6,22 +6,30 @@ Declare tasks with `task`, run them with `Client` (or `lacewing.sync.Client`), a
 
 from __future__ import annotations
 
-from lacewing._context import AttemptContext, current_attempt
-from lacewing._handle import Handle
-from lacewing.client import Client, Options
-from lacewing.errors import (
-    CallFailed,
-    LacewingError,
-    NonRecoverableError,
-    RecoverableError,
-    RefusedError,
-    TaskCancelled,
-    TaskDidNotSucceed,
-    TaskFailed,
-    TaskTimedOut,
-    WaitTimedOut,
-)
-from lacewing.task import Backoff, Cache, Task, load_tasks, task
+import importlib as _importlib
+import sys as _sys
+import typing as _typing
+from types import ModuleType as _ModuleType
+
+# gRPC and protobuf take a quarter of a second to import. They are imported with the first name that is used, so that
+# what needs neither, such as the help of the command line, does not wait for them.
+if _typing.TYPE_CHECKING:
+    from lacewing._context import AttemptContext, current_attempt
+    from lacewing._handle import Handle
+    from lacewing.client import Client, Options
+    from lacewing.errors import (
+        CallFailed,
+        LacewingError,
+        NonRecoverableError,
+        RecoverableError,
+        RefusedError,
+        TaskCancelled,
+        TaskDidNotSucceed,
+        TaskFailed,
+        TaskTimedOut,
+        WaitTimedOut,
+    )
+    from lacewing.task import Backoff, Cache, Task, load_tasks, task
 
 __all__ = [
     "AttemptContext",
@@ -45,3 +53,35 @@ __all__ = [
     "load_tasks",
     "task",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("AttemptContext", "current_attempt"), "lacewing._context"),
+    "Handle": "lacewing._handle",
+    **dict.fromkeys(("Client", "Options"), "lacewing.client"),
+    **dict.fromkeys(("Backoff", "Cache", "Task", "load_tasks", "task"), "lacewing.task"),
+}
+
+
+if not _typing.TYPE_CHECKING:  # To a type checker only the names above are there.
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(_importlib.import_module(_HOMES.get(name, "lacewing.errors")), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(_ModuleType):
+    """This package: its `task` is the decorator, and stays so when the module of the same name is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "task" or not isinstance(value, _ModuleType):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package

@@ -28,3 +28,22 @@ def test_importing_the_sdk_does_not_import(module: str) -> None:
     """A caller pays for gRPC and protobuf, and for nothing else."""
     code = f"import lacewing, sys; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_importing_the_package_alone_imports_no_grpc() -> None:
+    """What needs no server, such as the help of the command line, does not wait for it; the first name brings it."""
+    code = "import lacewing, sys; before = 'grpc' in sys.modules; lacewing.Client; print(before, 'grpc' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "True"]
+
+
+def test_the_decorator_is_not_hidden_by_its_module() -> None:
+    """Whatever is imported first, `lacewing.task` is the decorator."""
+    code = "import lacewing.task, lacewing.sync, lacewing; print(lacewing.task.__name__, callable(lacewing.task))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["task", "True"]
+    assert set(lacewing.__all__) <= set(dir(lacewing))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = lacewing.nothing  # type: ignore[attr-defined] # that is what is tested
