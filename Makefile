@@ -110,7 +110,7 @@ $(VENV)/.base:
 
 $(VENV)/.server: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 	@echo "Setting up $(VENV) to run Lacewing (once, half a minute) …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server]' --group demo
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server]' --group demo --group bench
 	@touch $@
 
 $(VENV)/.development: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
