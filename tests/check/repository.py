@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lacewing_server.domain import lifecycle
+
 ROOT = Path(__file__).parents[2]
 HARD_LINES = 500
 SOFT_LINES = 300
@@ -144,6 +146,12 @@ def documents() -> Iterator[str]:
                 yield f"{path}: links to {target}, which does not exist"
 
 
+def diagram() -> Iterator[str]:
+    """The picture of the states in the server's README is the one of the table."""
+    if f"```mermaid\n{lifecycle.diagram()}```\n" not in (ROOT / "server" / "README.md").read_text():
+        yield "server/README.md: its diagram is not the one that `python -m lacewing_server.domain.lifecycle` prints"
+
+
 RULES: tuple[Callable[[], Iterator[str]], ...] = (
     top_level,
     file_budget,
@@ -151,6 +159,7 @@ RULES: tuple[Callable[[], Iterator[str]], ...] = (
     registries,
     finished,
     documents,
+    diagram,
 )
 
 

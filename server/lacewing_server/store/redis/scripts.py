@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Final
 
 from lacewing.v1 import execution_pb2
-from lacewing_server.domain import limits, record
+from lacewing_server.domain import lifecycle, limits, record
 from lacewing_server.store.redis.codec import lua_constants
 
 NAMES: Final = (
@@ -37,7 +37,11 @@ def _constants() -> str:
         "SERIALIZED": record.SERIALIZED,
         "INLINE_INPUTS": limits.INLINE_INPUTS_BYTES,
     }
-    return "".join(f"local {name} = {value}\n" for name, value in numbers.items())
+    leads = ", ".join(
+        f"[{state}] = {sum(1 << following for following in following_states)}"
+        for state, following_states in lifecycle.TRANSITIONS.items()
+    )
+    return "".join(f"local {name} = {value}\n" for name, value in numbers.items()) + f"local LEADS = {{{leads}}}\n"
 
 
 class Script:

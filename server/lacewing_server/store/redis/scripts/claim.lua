@@ -14,8 +14,8 @@ for _ = 1, 1000 do
   local h = read(id)
   -- What was cancelled or timed out while it was queued is still in the list, and skipped here.
   if h and h[STATE] == QUEUED and h[NOT_BEFORE_MS] == 0 then
+    enter(h, RUNNING)
     lease(id, h, ARGV[slot], ARGV[slot + 1], lease_ms, now)
-    h[REVISION] = h[REVISION] + 1
     reply[#reply + 1] = id
     reply[#reply + 1] = write(id, h)
     arm(id, h)

@@ -47,6 +47,7 @@ local length = redis.call('LLEN', P .. 'q:' .. h[QUEUE_REF])
 if length >= tonumber(ARGV[7]) then return {'full', length} end
 if patch ~= '' then redis.call('SET', P .. 'm:' .. h[CACHE_KEY], string.char(FORMAT, PENDING) .. id .. patch) end
 if nonce ~= '' and length == 0 then
+  h[STATE] = RUNNING
   lease(id, h, nonce, ARGV[13], tonumber(ARGV[14]), now)
   store()
   return {'leased', now}

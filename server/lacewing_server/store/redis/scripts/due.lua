@@ -11,7 +11,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timer', '-inf', now, 'LIMI
     redis.call('ZREM', P .. 'timer', id)
   elseif h[STATE] == QUEUED and h[NOT_BEFORE_MS] > 0 and h[NOT_BEFORE_MS] <= now
       and (h[DEADLINE_MS] == 0 or h[DEADLINE_MS] > now) then
-    h[NOT_BEFORE_MS], h[QUEUED_MS], h[REVISION] = 0, now, h[REVISION] + 1
+    enter(h, QUEUED)
+    h[NOT_BEFORE_MS], h[QUEUED_MS] = 0, now
     make_ready(id, h, false)
     write(id, h)
     arm(id, h)

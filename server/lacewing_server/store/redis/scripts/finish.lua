@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
 -- Ends an execution, fills its cache entry, and lets go of those who wait for the entry.
--- from: QUEUED RUNNING WAITING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED; of those who wait: WAITING to SUCCEEDED QUEUED
+-- from: QUEUED WAITING. to: TIMED_OUT CANCELLED
+-- from: RUNNING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED
+-- from: WAITING. to: SUCCEEDED QUEUED (those who wait for the entry)
 -- args: id, guard, state, outcome, attempt to record or '', cache status, entry to store or '', its life in ms (0: no
 --   end), keep the nonce ('1'), reason for revoking, failures to add
 -- returns: gone | refused, record | done, now, start
@@ -9,8 +11,10 @@ local h = read(id)
 if not h then return {'gone'} end
 if not admitted(h, ARGV[3]) then return {'refused', h.value} end
 local now = now_ms()
-if h[STATE] == RUNNING then unlease(id, h, ARGV[10] == '1', ARGV[11]) end
-h[STATE], h[END_MS], h[NOT_BEFORE_MS], h[REVISION], h.outcome = state, now, 0, h[REVISION] + 1, ARGV[5]
+local before = h[STATE]
+enter(h, state)
+if before == RUNNING then unlease(id, h, ARGV[10] == '1', ARGV[11]) end
+h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, ARGV[5]
 h[CACHE_STATUS], h[FAILURES] = tonumber(ARGV[7]), h[FAILURES] + tonumber(ARGV[12])
 if ARGV[6] ~= '' then
   redis.call('RPUSH', P .. 'a:' .. id, ARGV[6])
@@ -37,14 +41,14 @@ while waiter do
   local other = waiter:sub(1, 12)
   local w = read(other)
   if w and w[STATE] == WAITING then
-    w[REVISION] = w[REVISION] + 1
+    enter(w, done and SUCCEEDED or QUEUED)
     if done then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, held)
       w.meta = w.meta .. held:sub(ENTRY_BYTES + 1, ENTRY_BYTES + producer)
       w.outcome = held:sub(ENTRY_BYTES + producer + meta + 1)
-      w[STATE], w[CACHE_STATUS], w[END_MS] = SUCCEEDED, CACHE_HIT, now
+      w[CACHE_STATUS], w[END_MS] = CACHE_HIT, now
     else
-      w[STATE], w[QUEUED_MS] = QUEUED, now
+      w[QUEUED_MS] = now
       redis.call('SET', m, string.char(FORMAT, PENDING) .. waiter)
       make_ready(other, w, true)
     end

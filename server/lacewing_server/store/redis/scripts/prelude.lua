@@ -25,6 +25,15 @@ local function read(id)
   return h
 end
 
+-- Moves an execution to a state that the table of domain/lifecycle.py lets follow, as its next revision. Comes before
+-- all writes of a script: what the table does not know changes nothing.
+local function enter(h, state)
+  if bit.band(LEADS[h[STATE]], bit.lshift(1, state)) == 0 then
+    error('no execution goes from state ' .. h[STATE] .. ' to ' .. state)
+  end
+  h[STATE], h[REVISION] = state, h[REVISION] + 1
+end
+
 -- Stores a record and returns it packed; a terminal one expires after its retention, with all that belongs to it.
 local function write(id, h)
   h[META_LENGTH], h[WORKER_LENGTH], h[INPUTS_LENGTH], h[OUTCOME_LENGTH] = #h.meta, #h.worker, #h.inputs, #h.outcome
@@ -75,7 +84,7 @@ end
 
 -- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker.
 local function lease(id, h, nonce, worker, lease_ms, now)
-  h[STATE], h[ATTEMPT], h[NONCE], h.worker, h[START_MS] = RUNNING, h[ATTEMPT] + 1, nonce, worker, now
+  h[ATTEMPT], h[NONCE], h.worker, h[START_MS] = h[ATTEMPT] + 1, nonce, worker, now
   if lease_ms > 0 then
     h[LEASE_EXPIRE_MS] = now + lease_ms
   else

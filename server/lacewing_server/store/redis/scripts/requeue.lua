@@ -9,8 +9,8 @@ local h = read(id)
 if not h then return {'gone'} end
 if not admitted(h, ARGV[3]) then return {'refused', h.value} end
 local now, delay = now_ms(), tonumber(ARGV[6])
+enter(h, QUEUED)
 unlease(id, h, ARGV[9] == '1', ARGV[10])
-h[STATE], h[REVISION] = QUEUED, h[REVISION] + 1
 h[FAILURES], h[LOSSES] = h[FAILURES] + tonumber(ARGV[4]), h[LOSSES] + tonumber(ARGV[5])
 if ARGV[7] ~= '' then h.outcome = ARGV[7] end
 if ARGV[8] ~= '' then redis.call('RPUSH', P .. 'a:' .. id, ARGV[8]) end

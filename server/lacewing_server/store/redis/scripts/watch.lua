@@ -1,5 +1,5 @@
 -- Makes changes of an execution known to the acting server, and returns the record as it is.
--- from: any. to: the same
+-- changes no state
 -- args: id
 -- returns: the record, or nil
 local id = ARGV[2]
