@@ -16,7 +16,7 @@ from lacewing.v1 import worker_service_pb2_grpc
 
 
 async def work(
-    stub: worker_service_pb2_grpc.WorkerServiceAsyncStub, number: int, credit: int, ready: asyncio.Barrier
+    stub: worker_service_pb2_grpc.WorkerServiceStub, number: int, credit: int, ready: asyncio.Barrier
 ) -> None:
     """Work until killed: every attempt gives back its input."""
     outbox: asyncio.Queue[pb.WorkRequest] = asyncio.Queue()

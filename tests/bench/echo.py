@@ -16,7 +16,7 @@ async def _echo(request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]
 async def main() -> None:
     """Serve until killed."""
     service, method = METHOD.strip("/").split("/")
-    handler = grpc.unary_unary_rpc_method_handler(_echo)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_echo)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
