@@ -273,6 +273,7 @@ class Executions:
         with self._wakeups.waiting(execution_id) as waiter:
             record = _found(await self._store.watch(execution_id), shown)
             while True:
+                waiter.revision = record.revision
                 if record.revision > after_revision or lifecycle.is_terminal(record.state):
                     after_revision = record.revision
                     yield record
@@ -300,6 +301,7 @@ class Executions:
         loop = asyncio.get_running_loop()
         until = None if seconds is None else loop.time() + seconds
         while not lifecycle.is_terminal(record.state):
+            waiter.revision = record.revision
             remaining = None if until is None else until - loop.time()
             if (remaining is not None and remaining <= 0) or not await waiter.changed(remaining):
                 return await self._store.get(record.id) or record

@@ -148,8 +148,7 @@ class Loops:
         self._dispatch.check_all()
         waited = self._wakeups.waited_for()
         for execution_id, found in zip(waited, await self._store.revisions(waited), strict=True):
-            if found is None or lifecycle.is_terminal(found[0]):
-                self._wakeups.notify(execution_id)
+            self._wakeups.catch_up(execution_id, 0 if found is None else found[1])
 
 
 def new_server_id() -> bytes:

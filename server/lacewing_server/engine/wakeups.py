@@ -12,13 +12,15 @@ from lacewing_server.domain.record import ExecutionRecord
 class Waiter:
     """One caller that waits for changes of one execution."""
 
-    __slots__ = ("_future", "_loop", "record")
+    __slots__ = ("_future", "_loop", "record", "revision")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] = self._loop.create_future()
         self.record: ExecutionRecord | None = None
         """The execution after the change, if the change was made here; None: read it."""
+        self.revision = 0
+        """Of the execution as the caller has seen it last."""
 
     def wake(self, record: ExecutionRecord | None) -> None:
         """Tells of a change."""
@@ -63,6 +65,12 @@ class Wakeups:
         """Wakes all who wait for an execution; ``record`` spares them the reading."""
         for waiter in self._waiters.get(execution_id, ()):
             waiter.wake(record)
+
+    def catch_up(self, execution_id: bytes, revision: int) -> None:
+        """Wakes those who have not seen this revision of an execution: the news of it was lost. 0: it is gone."""
+        for waiter in self._waiters.get(execution_id, ()):
+            if waiter.revision != revision:
+                waiter.wake(None)
 
     def waited_for(self) -> list[bytes]:
         """The executions that somebody waits for."""
