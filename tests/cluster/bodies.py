@@ -1,0 +1,52 @@
+"""Tasks for tests of several servers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import lacewing
+from lacewing.task import AnyTask
+
+_never = threading.Event()
+
+
+@lacewing.task(name="add")
+def add(a: int, b: int = 1) -> int:
+    """Returns the sum."""
+    return a + b
+
+
+@lacewing.task(name="fragile", max_losses=0)
+def fragile(a: int) -> int:
+    """Returns what it is given; must not be lost once."""
+    return a
+
+
+@lacewing.task(name="cached", cache=lacewing.Cache(serialize=True), max_losses=0)
+def cached(a: int) -> int:
+    """Returns what it is given; one computes it and the others wait."""
+    return a
+
+
+@lacewing.task(name="wait")
+def wait(folder: str) -> int:
+    """Notes that its attempt runs, in a file named after it, and waits until there is a file `go`."""
+    attempt = lacewing.current_attempt().attempt
+    Path(folder, f"attempt-{attempt}").write_text(str(os.getpid()))
+    while not Path(folder, "go").exists():
+        _never.wait(0.005)
+    return attempt
+
+
+@lacewing.task(name="note", isolation="thread")
+def note(folder: str, number: int) -> int:
+    """Adds a line with its number to a file, and returns it."""
+    with Path(folder, "runs").open("a") as runs:
+        runs.write(f"{number}\n")
+    _never.wait(0.002)
+    return number
+
+
+ALL: list[AnyTask] = [add, fragile, cached, wait, note]
