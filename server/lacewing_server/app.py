@@ -24,6 +24,7 @@ from lacewing.v1 import (
     worker_service_pb2_grpc,
 )
 from lacewing_server.domain import limits
+from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.task_version import Defaults
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.cache import Cache
@@ -33,6 +34,7 @@ from lacewing_server.engine.leases import UnaryLeases
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.loops import Loops, new_server_id
 from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
@@ -44,7 +46,7 @@ from lacewing_server.rpc.tasks import TaskServicer
 from lacewing_server.rpc.work_stream import WorkStreams
 from lacewing_server.rpc.workers import WorkerServicer
 from lacewing_server.settings import Settings
-from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.pipeline import CommandError, StoreUnavailableError
 from lacewing_server.store.redis.store import Store
 from lacewing_server.valkey import EmbeddedValkey, ValkeyStartError
 
@@ -65,6 +67,9 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
 )
 
+_LAST_SECONDS: Final = 0.5
+"""How long a call that was told to end may take to do so, and its status to be sent."""
+
 
 class ServerStartError(Exception):
     """The server could not be started; the text says why and what to do."""
@@ -77,7 +82,10 @@ class Server:
         self.settings = settings
         self.address = ""
         self._valkey: EmbeddedValkey | None = None
+        self._store: Store | None = None
+        self._loops: Loops | None = None
         self._grpc: grpc.aio.Server | None = None
+        self._shutdown = Shutdown()
         self._health = health.aio.HealthServicer()
 
     async def start(self) -> None:
@@ -99,6 +107,9 @@ class Server:
         except StoreUnavailableError as error:
             await self.stop()
             raise ServerStartError(f"{error}; is there a Redis at the address given by --redis?") from error
+        except (DomainError, CommandError) as error:  # it can be reached, but does not serve
+            await self.stop()
+            raise ServerStartError(f"Redis refuses its service: {error}") from error
         except RuntimeError as error:  # grpc: the port cannot be bound
             await self.stop()
             raise ServerStartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
@@ -107,11 +118,19 @@ class Server:
         """Drains and stops; nothing that was accepted is lost."""
         if self._grpc is not None:
             await self._health.enter_graceful_shutdown()
+            self._shutdown.begin()
             self._streams.drain()
-            await self._grpc.stop(self.settings.shutdown_grace)
+            if not await self._shutdown.calls_ended(self.settings.shutdown_grace):
+                self._streams.end()
+                await self._shutdown.calls_ended(_LAST_SECONDS)
+            await self._grpc.stop(_LAST_SECONDS)
             self._grpc = None
+        if self._loops is not None:
             await self._loops.stop()
+            self._loops = None
+        if self._store is not None:
             await self._store.close()
+            self._store = None
         if self._valkey is not None:
             self._valkey.stop()
             self._valkey = None
@@ -124,21 +143,23 @@ class Server:
             max_queued=settings.max_queued,
         )
         store = self._store = Store(url, settings.key_prefix, new_server_id())
+        shutdown = self._shutdown
         wakeups = Wakeups()
+        shutdown.on_begin(wakeups.wake_all)
         counters = CacheCounters(store)
         projects = Projects(store, settings.default_project, settings.domains)
         tasks = Tasks(store, projects, defaults)
         attempts = Attempts(store, tasks, wakeups)
         dispatch = Dispatch(store, attempts)
         attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
-        executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters)
-        streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings)
+        executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown)
+        streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings, shutdown)
 
         def describe_workers() -> list[str]:
             streams.close_silent()
             return streams.describe()
 
-        self._loops = Loops(
+        loops = Loops(
             store,
             tasks,
             projects,
@@ -151,24 +172,26 @@ class Server:
             reconnect_grace=settings.reconnect_grace,
             describe_workers=describe_workers,
         )
-        await store.start(self._loops.on_news, self._loops.on_resubscribe)
+        await store.start(loops.on_news, loops.on_resubscribe)
         await projects.start()
         await dispatch.load_catalog()
-        self._loops.start()
+        loops.start()
+        self._loops = loops
 
         server = grpc.aio.server(options=_OPTIONS)
-        executions_servicer = ExecutionServicer(executions, tasks, Listing(store, projects))
-        workers = WorkerServicer(store, projects, dispatch, attempts, UnaryLeases(dispatch, tasks), streams)
+        executions_servicer = ExecutionServicer(executions, tasks, Listing(store, projects), shutdown)
+        unary = UnaryLeases(dispatch, tasks, shutdown)
+        workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)
         add: Any = task_service_pb2_grpc.add_TaskServiceServicer_to_server
-        add(guarded(TaskServicer(tasks, projects)), server)
+        add(guarded(TaskServicer(tasks, projects), shutdown), server)
         add = execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server
-        add(guarded(executions_servicer), server)
+        add(guarded(executions_servicer, shutdown), server)
         add = worker_service_pb2_grpc.add_WorkerServiceServicer_to_server
-        add(guarded(workers), server)
+        add(guarded(workers, shutdown), server)
         add = project_service_pb2_grpc.add_ProjectServiceServicer_to_server
-        add(guarded(ProjectServicer(projects)), server)
+        add(guarded(ProjectServicer(projects), shutdown), server)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
-        add(guarded(CacheServicer(Cache(store, tasks))), server)
+        add(guarded(CacheServicer(Cache(store, tasks)), shutdown), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

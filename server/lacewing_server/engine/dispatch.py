@@ -135,7 +135,7 @@ class Dispatch:
 
     def release(self, session: Session) -> None:
         """Gives a reserved credit back."""
-        if session.open:
+        if session.open and not session.draining:
             self.grant(session, 1)
 
     def hand_over(self, session: Session, record: ExecutionRecord) -> None:

@@ -16,6 +16,7 @@ from lacewing_server.domain.task_version import ReadyTask, milliseconds
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Waiter, Wakeups
@@ -52,6 +53,7 @@ class Executions:
         attempts: Attempts,
         wakeups: Wakeups,
         counters: CacheCounters,
+        shutdown: Shutdown,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -60,6 +62,7 @@ class Executions:
         self._attempts = attempts
         self._wakeups = wakeups
         self._counters = counters
+        self._shutdown = shutdown
         self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
 
     # --- creating
@@ -67,6 +70,7 @@ class Executions:
 
     async def create(self, request: ExecuteRequest, *, record_hit: bool) -> Admitted:
         """Accepts a request, or answers it from the cache."""
+        self._shutdown.refuse()
         while True:
             task, as_latest = await self._tasks.resolve(request.task)
             if self._projects.is_archived(task.id.project):
@@ -279,6 +283,7 @@ class Executions:
                     yield record
                 if lifecycle.is_terminal(record.state):
                     return
+                self._shutdown.refuse(record)
                 await waiter.changed(None)
                 record = _found(await self._store.get(execution_id), shown)
 
@@ -303,7 +308,11 @@ class Executions:
         while not lifecycle.is_terminal(record.state):
             waiter.revision = record.revision
             remaining = None if until is None else until - loop.time()
-            if (remaining is not None and remaining <= 0) or not await waiter.changed(remaining):
+            is_over = remaining is not None and remaining <= 0
+            if not is_over:
+                self._shutdown.refuse(record)
+                is_over = not await waiter.changed(remaining)
+            if is_over:
                 return await self._store.get(record.id) or record
             changed = waiter.record
             if changed is None or not lifecycle.is_terminal(changed.state):

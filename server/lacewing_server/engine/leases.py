@@ -11,6 +11,7 @@ from lacewing_server.domain.offers import Offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.dispatch import Dispatch, Session
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 
 
@@ -35,9 +36,10 @@ def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb
 class UnaryLeases:
     """Leases for workers without a stream."""
 
-    def __init__(self, dispatch: Dispatch, tasks: Tasks) -> None:
+    def __init__(self, dispatch: Dispatch, tasks: Tasks, shutdown: Shutdown) -> None:
         self._dispatch = dispatch
         self._tasks = tasks
+        self._shutdown = shutdown
 
     async def acquire(
         self, worker: str, offer: Offer, count: int, wait_seconds: float, lease_ms: int
@@ -54,11 +56,14 @@ class UnaryLeases:
         self._dispatch.open(session)
         try:
             async with asyncio.timeout(max(wait_seconds, 0.05)):
-                await changed.wait()
+                with self._shutdown.waking(changed.set):
+                    await changed.wait()
         except TimeoutError:
             pass  # no lease is an answer
         finally:
             self._dispatch.close(session)
+        if not taken:
+            self._shutdown.refuse()
         tasks = {record.execution.task.SerializeToString(): record.execution.task for record in taken}
         ready = {key: await self._tasks.ready_for(task) for key, task in tasks.items()}
         leases = [lease_message(each, ready[each.execution.task.SerializeToString()]) for each in taken]

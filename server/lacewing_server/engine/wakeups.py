@@ -66,6 +66,12 @@ class Wakeups:
         for waiter in self._waiters.get(execution_id, ()):
             waiter.wake(record)
 
+    def wake_all(self) -> None:
+        """Wakes all who wait for anything: they have to look again whether they may."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.wake(None)
+
     def catch_up(self, execution_id: bytes, revision: int) -> None:
         """Wakes those who have not seen this revision of an execution: the news of it was lost. 0: it is gone."""
         for waiter in self._waiters.get(execution_id, ()):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.rpc.status import to_grpc_status
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,12 @@ Context = Any
 _Servicer = TypeVar("_Servicer")
 
 
-def guarded(servicer: _Servicer) -> _Servicer:
-    """Wraps every RPC of a servicer, in place."""
+def guarded(servicer: _Servicer, shutdown: Shutdown) -> _Servicer:
+    """Wraps every RPC of a servicer, in place; no call is taken any more once the shutdown has begun."""
     for name, method in inspect.getmembers(servicer, callable):
         if name[0].isupper():
-            wrap: Callable[[Any], Any] = _stream if inspect.isasyncgenfunction(method) else _unary
-            setattr(servicer, name, wrap(method))
+            wrap: Callable[[Any, Shutdown], Any] = _stream if inspect.isasyncgenfunction(method) else _unary
+            setattr(servicer, name, wrap(method, shutdown))
     return servicer
 
 
@@ -45,29 +46,37 @@ def internal(error: Exception) -> DomainError:
     )
 
 
-def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+def _unary(
+    method: Callable[[Any, Context], Awaitable[Any]], shutdown: Shutdown
+) -> Callable[[Any, Context], Awaitable[Any]]:
     @functools.wraps(method)
     async def call(request: Any, context: Context) -> Any:
-        try:
-            return await method(request, context)
-        except DomainError as error:
-            refusal = error
-        except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
-            refusal = internal(error)
-        return await context.abort_with_status(to_grpc_status(refusal))
+        with shutdown.call():
+            try:
+                shutdown.refuse()
+                return await method(request, context)
+            except DomainError as error:
+                refusal = error
+            except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
+                refusal = internal(error)
+            return await context.abort_with_status(to_grpc_status(refusal))
 
     return call
 
 
-def _stream(method: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+def _stream(
+    method: Callable[[Any, Context], AsyncIterator[Any]], shutdown: Shutdown
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
     @functools.wraps(method)
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            async for response in method(request, context):
-                yield response
-        except DomainError as error:
-            await context.abort_with_status(to_grpc_status(error))
-        except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
-            await context.abort_with_status(to_grpc_status(internal(error)))
+        with shutdown.call():
+            try:
+                shutdown.refuse()
+                async for response in method(request, context):
+                    yield response
+            except DomainError as error:
+                await context.abort_with_status(to_grpc_status(error))
+            except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
+                await context.abort_with_status(to_grpc_status(internal(error)))
 
     return call

@@ -15,7 +15,8 @@ from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.listing import Listing
-from lacewing_server.engine.paging import decode_token, encode_token, fingerprint, page_size
+from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import Context, internal
 from lacewing_server.rpc.render import BASIC, FULL, render, render_admitted
@@ -27,10 +28,11 @@ _MARGIN_SECONDS: Final = 0.1
 class ExecutionServicer(ExecutionServiceServicer):
     """Translates between the wire and :class:`Executions`."""
 
-    def __init__(self, executions: Executions, tasks: Tasks, listing: Listing) -> None:
+    def __init__(self, executions: Executions, tasks: Tasks, listing: Listing, shutdown: Shutdown) -> None:
         self._executions = executions
         self._tasks = tasks
         self._listing = listing
+        self._shutdown = shutdown
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802 - the RPC's name
         """Creates an execution and waits for its end."""
@@ -95,19 +97,24 @@ class ExecutionServicer(ExecutionServiceServicer):
 
         receiver = asyncio.create_task(receive())
         try:
-            while True:
-                await changed.wait()
-                changed.clear()
-                if failure is not None:
-                    raise failure
-                if outcomes:
-                    ready, outcomes[:] = outcomes[:], []
-                    yield pb.ExecuteStreamResponse(outcomes=ready)
-                if ended and not running and not outcomes:
+            with self._shutdown.waking(changed.set):
+                while True:
+                    await changed.wait()
+                    changed.clear()
+                    if failure is not None:
+                        raise failure
+                    if outcomes:
+                        ready, outcomes[:] = outcomes[:], []
+                        yield pb.ExecuteStreamResponse(outcomes=ready)
+                    if outcomes or not (ended or self._shutdown.begun):
+                        continue
+                    if running:
+                        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                        changed.set()
+                        continue
+                    if not ended:
+                        self._shutdown.refuse()
                     return
-                if ended and not outcomes:
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    changed.set()
         finally:
             receiver.cancel()
             for task in running:
@@ -143,8 +150,7 @@ class ExecutionServicer(ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         """Lists executions."""
         size, mark = page_size(request.page_size), fingerprint(request)
-        position = decode_token(request.page_token, mark)
-        records, following = await self._listing.page(request, int(position or 0), size)
+        records, following = await self._listing.page(request, number_position(request.page_token, mark), size)
         view = request.view or BASIC
         return pb.ListExecutionsResponse(
             executions=[await self._render(record, view, plain=False) for record in records],
@@ -167,7 +173,7 @@ class ExecutionServicer(ExecutionServiceServicer):
     ) -> pb.ListAttemptsResponse:
         """Lists the attempts of an execution."""
         size, mark = page_size(request.page_size), fingerprint(request)
-        start = int(decode_token(request.page_token, mark) or 0)
+        start = number_position(request.page_token, mark)
         attempts = await self._executions.attempts(request.id)
         following = start + size if len(attempts) > start + size else 0
         return pb.ListAttemptsResponse(

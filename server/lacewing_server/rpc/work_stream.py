@@ -19,6 +19,7 @@ from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.leases import lease_message
 from lacewing_server.engine.projects import Projects
+from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import internal
 from lacewing_server.rpc.status import to_request_error
@@ -51,6 +52,7 @@ class WorkStreams:
         dispatch: Dispatch,
         attempts: Attempts,
         settings: Settings,
+        shutdown: Shutdown,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -58,6 +60,8 @@ class WorkStreams:
         self._dispatch = dispatch
         self._attempts = attempts
         self._settings = settings
+        self._shutdown = shutdown
+        self._has_ended = False
         self._outboxes: set[_Outbox] = set()
         self._background: set[asyncio.Task[None]] = set()
         self.progress: dict[bytes, execution_pb2.Progress] = {}
@@ -77,6 +81,8 @@ class WorkStreams:
             while not outbox.ended or outbox.changed.is_set():
                 await outbox.changed.wait()
                 outbox.changed.clear()
+                if self._has_ended:
+                    self._shutdown.refuse()
                 if outbox.failure is not None:
                     raise outbox.failure
                 message = await self._compose(outbox)
@@ -104,9 +110,17 @@ class WorkStreams:
         return result
 
     def drain(self) -> None:
-        """Tells every worker that this server goes away."""
+        """Tells every worker that this server goes away; no more leases are granted."""
+        for session in self._dispatch.sessions:
+            session.draining, session.credit = True, 0
         for outbox in self._outboxes:
             outbox.message.drain.reason = "the server is shutting down"
+            outbox.changed.set()
+
+    def end(self) -> None:
+        """Ends the streams of workers that still hold leases: they take those to another server."""
+        self._has_ended = True
+        for outbox in self._outboxes:
             outbox.changed.set()
 
     def describe(self) -> list[str]:

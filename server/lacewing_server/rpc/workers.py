@@ -19,7 +19,7 @@ from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.leases import UnaryLeases
-from lacewing_server.engine.paging import decode_token, encode_token, fingerprint, page_size
+from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size
 from lacewing_server.engine.projects import Projects
 from lacewing_server.rpc.boundary import Context
 from lacewing_server.rpc.status import to_request_error
@@ -106,7 +106,7 @@ class WorkerServicer(WorkerServiceServicer):
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: ARG002, N802 - the RPC
         """Lists the workers of all servers."""
         size, mark = page_size(request.page_size), fingerprint(request)
-        start = int(decode_token(request.page_token, mark) or 0)
+        start = number_position(request.page_token, mark)
         keys = self._store.keys
         servers = await self._store.call("SMEMBERS", keys.servers)
         values = await asyncio.gather(*(self._store.call("GET", keys.server(each)) for each in servers))

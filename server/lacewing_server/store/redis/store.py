@@ -394,4 +394,7 @@ def _refusal(error: StoreUnavailableError | CommandError) -> Exception:
 
 
 def _pool_arguments(url: str) -> dict[str, Any]:
-    return dict(parse_url(url))
+    try:
+        return dict(parse_url(url))
+    except ValueError as error:
+        raise StoreUnavailableError(f"the address is not that of a Redis: {error}") from error
