@@ -9,8 +9,13 @@ not be taken: nothing was stored. A task that ran and failed is not an error of 
 
 Every non-OK status carries `google.rpc.ErrorInfo` with `domain` = `lacewing.v1` and `reason` = the name of a value of
 `ErrorReason` without its prefix (`TASK_NOT_FOUND`). Where fields of the request are at fault,
-`google.rpc.BadRequest` names up to 20 of them by path; where trying again later helps, `google.rpc.RetryInfo` says
-when. All details together stay under 4 KiB, so that they pass every client's limit on trailers.
+`google.rpc.BadRequest` names up to 20 of them by path, and `ErrorInfo.metadata` says under `omitted` how many more
+there are, if any; where trying again later helps, `google.rpc.RetryInfo` says when. All details together stay under
+4 KiB, and with the message under 8 KiB, so that they pass every client's limit on trailers: texts that are too long
+are cut, and end in `…` then.
+
+Only what gRPC refuses by itself, before Lacewing sees it, has no details: a message over 32 MiB
+(`RESOURCE_EXHAUSTED`), and a method that does not exist (`UNIMPLEMENTED`).
 """
 
 from collections import abc as _abc
@@ -45,12 +50,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INPUTS_INVALID: _ErrorReason.ValueType  # 2
     """`INVALID_ARGUMENT`. The inputs do not fit the interface of the task: a value of the wrong type, however deep, a
     missing input, or an unknown one (with the nearest known name). `BadRequest` names each place by its path, such as
-    `inputs.config.items[3].rate`. Metadata: `task`; `omitted`, if more than 20 places are at fault, how many are not
-    listed. Fix the inputs.
+    `inputs.config.items[3].rate`. Metadata: `task`. Fix the inputs.
     """
     ERROR_REASON_OUTPUTS_INVALID: _ErrorReason.ValueType  # 3
     """`INVALID_ARGUMENT`. The outputs that a worker reports do not fit the interface of the task. The attempt and its
-    execution have failed with code `OutputsInvalid`; nothing was memoized. Metadata: `execution`, `task`. Fix the body.
+    execution have failed with code `OutputsInvalid`; nothing was memoized. `BadRequest` names each place by its path,
+    such as `outputs.o0`. Metadata: `execution`, `task`. Fix the body.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 4
     """`INVALID_ARGUMENT`. `page_token` is malformed, or belongs to a list with other parameters. Start again without it."""
@@ -112,9 +117,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     effect is unknown; repeating it is safe when it is idempotent by nature or carries a `request_id`.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 22
-    """`UNAVAILABLE`, with `RetryInfo`. This server is shutting down. Nothing is lost: try again, here or at another server."""
+    """`UNAVAILABLE`, with `RetryInfo`. This server is shutting down. Nothing is lost: try again, here or at another server.
+    Metadata: `execution`, if the caller was waiting for the end of one. It goes on: wait for it, or repeat the request
+    with the same `request_id`.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 23
-    """`INTERNAL`. A fault of the server, logged under `error_id` of the metadata. Report it with that id."""
+    """`INTERNAL`. A fault of the server, which has logged it with an id. Metadata: `error_id`. Report it with that id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for refusing a request, each with its status code, the keys of `ErrorInfo.metadata`, and what to do.
@@ -131,12 +139,12 @@ required field absent. `BadRequest` names the fields. Fix the request.
 ERROR_REASON_INPUTS_INVALID: ErrorReason.ValueType  # 2
 """`INVALID_ARGUMENT`. The inputs do not fit the interface of the task: a value of the wrong type, however deep, a
 missing input, or an unknown one (with the nearest known name). `BadRequest` names each place by its path, such as
-`inputs.config.items[3].rate`. Metadata: `task`; `omitted`, if more than 20 places are at fault, how many are not
-listed. Fix the inputs.
+`inputs.config.items[3].rate`. Metadata: `task`. Fix the inputs.
 """
 ERROR_REASON_OUTPUTS_INVALID: ErrorReason.ValueType  # 3
 """`INVALID_ARGUMENT`. The outputs that a worker reports do not fit the interface of the task. The attempt and its
-execution have failed with code `OutputsInvalid`; nothing was memoized. Metadata: `execution`, `task`. Fix the body.
+execution have failed with code `OutputsInvalid`; nothing was memoized. `BadRequest` names each place by its path,
+such as `outputs.o0`. Metadata: `execution`, `task`. Fix the body.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 4
 """`INVALID_ARGUMENT`. `page_token` is malformed, or belongs to a list with other parameters. Start again without it."""
@@ -198,9 +206,12 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 21
 effect is unknown; repeating it is safe when it is idempotent by nature or carries a `request_id`.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 22
-"""`UNAVAILABLE`, with `RetryInfo`. This server is shutting down. Nothing is lost: try again, here or at another server."""
+"""`UNAVAILABLE`, with `RetryInfo`. This server is shutting down. Nothing is lost: try again, here or at another server.
+Metadata: `execution`, if the caller was waiting for the end of one. It goes on: wait for it, or repeat the request
+with the same `request_id`.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
-"""`INTERNAL`. A fault of the server, logged under `error_id` of the metadata. Report it with that id."""
+"""`INTERNAL`. A fault of the server, which has logged it with an id. Metadata: `error_id`. Report it with that id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
