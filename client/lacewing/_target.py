@@ -12,6 +12,9 @@ from lacewing.task import AnyTask, Task
 from lacewing.types import ConversionError, JsonConverter
 from lacewing.v1 import execution_pb2, identifiers_pb2, literals_pb2, task_pb2
 
+# As many as a server lists.
+_MAX_VIOLATIONS = 20
+
 TaskReference: TypeAlias = AnyTask | str | identifiers_pb2.TaskId
 """A task: the Task itself, `"name"`, `"name@version"`, or a TaskId."""
 
@@ -154,8 +157,8 @@ def _inputs_invalid(task: identifiers_pb2.TaskId, error: ConversionError) -> Inp
     return InputsInvalid(
         f"the inputs do not fit the interface of {task.name}",
         grpc.StatusCode.INVALID_ARGUMENT,
-        metadata={"task": task.name},
-        violations=[Violation(problem.path, problem.message) for problem in error.problems],
+        metadata={"task": task.name, **_omitted(error)},
+        violations=_violations(error),
     )
 
 
@@ -164,6 +167,15 @@ def _outputs_invalid(execution: execution_pb2.Execution, error: ConversionError)
     return OutputsInvalid(
         f"the outputs of {task.name}@{task.version} do not fit the function that is here: is it another version?",
         grpc.StatusCode.INVALID_ARGUMENT,
-        metadata={"execution": execution.id.name, "task": task.name},
-        violations=[Violation(problem.path, problem.message) for problem in error.problems],
+        metadata={"execution": execution.id.name, "task": task.name, **_omitted(error)},
+        violations=_violations(error),
     )
+
+
+def _violations(error: ConversionError) -> list[Violation]:
+    return [Violation(problem.path, problem.message) for problem in error.problems[:_MAX_VIOLATIONS]]
+
+
+def _omitted(error: ConversionError) -> dict[str, str]:
+    more = len(error.problems) - _MAX_VIOLATIONS
+    return {"omitted": str(more)} if more > 0 else {}

@@ -76,7 +76,17 @@ async def refusal_of(call: Awaitable[Any]) -> Refusal:
 
 
 def read_status(error: grpc.aio.AioRpcError) -> Refusal:
-    """Reads the status of a refused call, and checks that it is as `errors.proto` says."""
+    """Reads the status of a refused call, and checks that it is as `errors.proto` says of its reason."""
+    refusal = details_of(error)
+    check(refusal)
+    typed = errors.from_rpc_error(error)
+    assert isinstance(typed, errors.RefusedError)
+    _check_sdk(refusal, typed)
+    return refusal
+
+
+def details_of(error: grpc.aio.AioRpcError) -> Refusal:
+    """Reads the status of a refused call, and checks what holds for every reason."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type] # the stub forgets that AioRpcError has what it reads
     assert status is not None, f"no details: {error.code()}: {error.details()}"
     assert sum(len(detail.SerializeToString()) for detail in status.details) <= DETAILS_MAX_BYTES
@@ -98,12 +108,7 @@ def read_status(error: grpc.aio.AioRpcError) -> Refusal:
             retry = delay.ToTimedelta().total_seconds()
     assert len(infos) == 1
     assert infos[0].domain == "lacewing.v1"
-    refusal = Refusal(error.code(), infos[0].reason, error.details() or "", dict(infos[0].metadata), violations, retry)
-    check(refusal)
-    typed = errors.from_rpc_error(error)
-    assert isinstance(typed, errors.RefusedError)
-    _check_sdk(refusal, typed)
-    return refusal
+    return Refusal(error.code(), infos[0].reason, error.details() or "", dict(infos[0].metadata), violations, retry)
 
 
 def read_request_error(error: errors_pb2.RequestError) -> Refusal:

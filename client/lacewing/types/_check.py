@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from lacewing.types._assign import admits_none
 from lacewing.types._codecs import Codec, Form, compile_type
-from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
+from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
 from lacewing.v1 import interface_pb2, literals_pb2, types_pb2
 
 
@@ -22,7 +22,7 @@ def compile_checker(literal_type: types_pb2.LiteralType) -> Callable[[literals_p
         try:
             codec.check(literal)
         except ConversionError as error:
-            return capped(error.problems)
+            return list(error.problems)
         return []
 
     return check
@@ -40,7 +40,7 @@ def compile_variables(variables: interface_pb2.VariableMap, root: str) -> dict[s
         except ConversionError as error:
             problems.extend(error.under(root + field_segment(name)).problems)
     if problems:
-        raise ConversionError(capped(problems))
+        raise ConversionError(problems)
     return codecs
 
 
@@ -81,7 +81,7 @@ class InterfaceChecker:
         }
 
     def check(self, literals: literals_pb2.LiteralMap) -> list[Problem]:
-        """Return everything wrong with a literal map, at most 20 problems and one that says how many more.
+        """Return everything wrong with a literal map; a value is not examined further after 200 problems.
 
         Reported are misfits, variables that are missing, and names that do not exist.
         """
@@ -92,11 +92,11 @@ class InterfaceChecker:
             for name in self._codecs
             if name not in given and name not in self._fillers
         )
-        return capped(problems) if problems else problems
+        return problems
 
     def check_defaults(self) -> list[Problem]:
         """Return everything wrong with the defaults, in the same way; paths begin with `default_inputs`."""
-        return capped(self._misfits(self._defaults, "default_inputs"))
+        return self._misfits(self._defaults, "default_inputs")
 
     def complete(self, literals: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
         """Return the literal map with a value for every variable that was left out and has one.

@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2
 from lacewing.types._check import compile_variables
 from lacewing.types._codecs import Codec, Form
 from lacewing.types._msgpack import struct_tree
-from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
+from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
 from lacewing.v1 import interface_pb2, literals_pb2
 
 
@@ -53,8 +53,7 @@ class JsonConverter:
             values: An object as `json.loads` returns it, or a `Struct`.
 
         Raises:
-            ConversionError: With everything that does not have its type, at most 20 problems and one that says how
-                many more; and with every name that does not exist.
+            ConversionError: With everything that does not have its type, and every name that does not exist.
         """
         if isinstance(values, struct_pb2.Struct):
             values = struct_tree(values)
@@ -67,7 +66,7 @@ class JsonConverter:
             except ConversionError as error:
                 problems.extend(error.under(self._root + field_segment(name)).problems)
         if problems:
-            raise ConversionError(capped(problems))
+            raise ConversionError(problems)
         return literals_pb2.LiteralMap(literals=converted)
 
     def to_json(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
@@ -92,7 +91,7 @@ class JsonConverter:
             except ConversionError as error:
                 problems.extend(error.under(self._root + field_segment(name)).problems)
         if problems:
-            raise ConversionError(capped(problems))
+            raise ConversionError(problems)
         return converted
 
     def _codec(self, name: str) -> Codec:

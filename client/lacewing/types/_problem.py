@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 MAX_PROBLEMS = 20
-"""How many problems are reported one by one; the rest is only counted."""
+"""How many problems are shown one by one; the rest is only counted."""
 
 _MAX_COUNTED = 200
 """A value is not examined further once this many problems were found: nobody reads the exact count of thousands."""
@@ -33,7 +33,7 @@ class ConversionError(ValueError):
     """A value does not have the type that is asked for.
 
     Attributes:
-        problems: Everything found wrong, at least one, in the order of the value.
+        problems: Everything found wrong, at least one, in the order of the value; the text shows the first 20.
     """
 
     problems: tuple[Problem, ...]
@@ -44,7 +44,12 @@ class ConversionError(ValueError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+        shown = list(map(str, self.problems[:MAX_PROBLEMS]))
+        more = len(self.problems) - len(shown)
+        if more:
+            at_least = "at least " if len(self.problems) >= _MAX_COUNTED else ""
+            shown.append(f"and {at_least}{more} more")
+        return "\n".join(shown)
 
     def under(self, segment: str) -> ConversionError:
         """Return the same error as seen from the value that holds this one at the path segment."""
@@ -67,16 +72,6 @@ class Gathering:
         """Raise what was collected, if anything was."""
         if self.problems:
             raise ConversionError(self.problems)
-
-
-def capped(problems: Collection[Problem]) -> list[Problem]:
-    """Return the first 20 problems and, if there are more, one without a path that says how many more."""
-    shown = list(problems)[:MAX_PROBLEMS]
-    more = len(problems) - len(shown)
-    if more:
-        at_least = "at least " if len(problems) >= _MAX_COUNTED else ""
-        shown.append(Problem("", f"and {at_least}{more} more"))
-    return shown
 
 
 def field_segment(name: str) -> str:

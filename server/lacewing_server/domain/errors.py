@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from lacewing.v1 import errors_pb2
-from lacewing_server.domain import limits
 
 Reason: TypeAlias = "errors_pb2.ErrorReason.ValueType"
 
@@ -69,7 +68,7 @@ class DomainError(Exception):
         reason: A value of ``lacewing.v1.ErrorReason``.
         message: What is wrong and what to do, for a person.
         metadata: The dynamic parts of the message, for programs.
-        violations: The places at fault.
+        violations: The places at fault: all of them, a client is shown the first ones and the number of the others.
         retry_seconds: When trying again may help, or None if it does not.
     """
 
@@ -123,7 +122,6 @@ def invalid(violations: Sequence[Violation]) -> DomainError:
     return DomainError(
         errors_pb2.ERROR_REASON_FIELD_INVALID,
         f"{first.field}: {first.description}{more}",
-        metadata=omitted(violations),
         violations=violations,
     )
 
@@ -131,9 +129,3 @@ def invalid(violations: Sequence[Violation]) -> DomainError:
 def invalid_field(path: str, description: str) -> DomainError:
     """Builds a ``FIELD_INVALID`` error for one field."""
     return invalid([Violation(path, description)])
-
-
-def omitted(violations: Sequence[Violation]) -> dict[str, str]:
-    """Says how many violations an error does not list, as metadata."""
-    hidden = len(violations) - limits.VIOLATIONS_MAX
-    return {"omitted": str(hidden)} if hidden > 0 else {}

@@ -88,6 +88,12 @@ PAGE_SIZE_MAX: Final = 500
 VIOLATIONS_MAX: Final = 20
 """Field violations that one error lists; more are counted."""
 
+REFUSAL_MESSAGE_MAX: Final = 1_024
+"""Characters of a refusal's message; longer ones are cut."""
+
+REFUSAL_DETAILS_MAX_BYTES: Final = 4 << 10
+"""Bytes of all details of one refusal; texts that do not fit are cut, violations that do not fit are counted."""
+
 DURATION_MAX_SECONDS: Final = 10 * 366 * 24 * 3600
 """The longest duration in a policy: ten years."""
 

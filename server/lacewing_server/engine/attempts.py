@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, worker_service_pb2
 from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying
-from lacewing_server.domain.errors import DomainError, Violation, invalid_field, omitted
+from lacewing_server.domain.errors import DomainError, Violation, invalid_field
 from lacewing_server.domain.record import FILLS_CACHE, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.tasks import Tasks
@@ -119,7 +119,6 @@ class Attempts:
                 metadata={
                     "task": names.display_task(task.id),
                     "execution": names.display_execution(record.execution.id),
-                    **omitted(violations),
                 },
                 violations=violations,
             )

@@ -10,7 +10,7 @@ from typing import Final
 from lacewing.types import ConversionError, literal_map_from_json
 from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
-from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field, omitted
+from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
 from lacewing_server.domain.record import FILLS_CACHE, JOB_ONCE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask, milliseconds
 from lacewing_server.engine.attempts import Attempts
@@ -352,7 +352,7 @@ def _bad_inputs(task: ReadyTask, violations: list[Violation]) -> DomainError:
     return DomainError(
         errors_pb2.ERROR_REASON_INPUTS_INVALID,
         f"the inputs do not fit the interface of {shown}: {first.field}: {first.description}{more}",
-        metadata={"task": shown, **omitted(violations)},
+        metadata={"task": shown},
         violations=violations,
     )
 

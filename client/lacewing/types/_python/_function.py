@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lacewing.types._assign import admits_none
-from lacewing.types._problem import ConversionError, Problem, capped, field_segment, unknown_name
+from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
 from lacewing.types._python._compile import converter_for
 from lacewing.types._python._converter import EVALUATION_ERRORS, AnnotationError, Converter, annotation_name, expected
 from lacewing.types._python._docstring import parameter_descriptions, return_description
@@ -223,5 +223,5 @@ def _convert(
         if name not in converters
     )
     if problems:
-        raise ConversionError(capped(problems))
+        raise ConversionError(problems)
     return converted
