@@ -47,6 +47,8 @@ class Options:
     """The most to wait for a result, in seconds if a number; the execution goes on after it. Default: without bound."""
     name: str = ""
     """The name of the execution, so that repeating the request gives the execution that exists. For one request."""
+    request_id: str = ""
+    """Makes a request safe to repeat, 1 to 128 printable characters. Default: one is made up for each. For one request."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels to find executions by."""
     cancel_on_disconnect: bool = False
@@ -60,6 +62,7 @@ class OptionFields(TypedDict, total=False):
     deadline: timedelta | float | None
     timeout: timedelta | float | None
     name: str
+    request_id: str
     labels: Mapping[str, str]
     cancel_on_disconnect: bool
 
@@ -336,6 +339,7 @@ def _template(options: Options) -> execution_service_pb2.ExecuteRequest:
     return execution_service_pb2.ExecuteRequest(
         cache_mode=options.cache_mode,
         name=options.name,
+        request_id=options.request_id,
         deadline=None if options.deadline is None else duration(options.deadline),
         labels=options.labels,
         wait_timeout=None if options.timeout is None else duration(options.timeout),

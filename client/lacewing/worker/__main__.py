@@ -12,9 +12,14 @@ from lacewing.task import load_tasks
 from lacewing.worker import Worker, run_worker
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker with the given arguments; return the exit code."""
-    options = vars(_parser().parse_args(arguments))
+def main(arguments: Sequence[str] | None = None, program: str = "python -m lacewing.worker") -> int:
+    """Run a worker with the given arguments; return the exit code.
+
+    Args:
+        arguments: Those of the command line. Default: those of this process.
+        program: What it was called as, for its help.
+    """
+    options = vars(_parser(program).parse_args(arguments))
     modules, verbose = options.pop("modules"), options.pop("verbose")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -25,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lacewing.worker", description="Run the tasks of modules.")
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="Run the tasks of modules.")
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="a module, or the path of a .py file, with tasks")
     parser.add_argument("--address", help="where the server is (default: $LACEWING_ADDRESS, else 127.0.0.1:7400)")
     parser.add_argument("--slots", type=int, help="how many bodies run at a time (default: the number of CPUs)")
