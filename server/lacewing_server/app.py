@@ -38,7 +38,7 @@ from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
-from lacewing_server.rpc.boundary import guarded
+from lacewing_server.rpc.boundary import GuardedServer
 from lacewing_server.rpc.cache import CacheServicer
 from lacewing_server.rpc.executions import ExecutionServicer
 from lacewing_server.rpc.projects import ProjectServicer
@@ -179,19 +179,20 @@ class Server:
         self._loops = loops
 
         server = grpc.aio.server(options=_OPTIONS)
+        guarded = GuardedServer(server, shutdown)
         executions_servicer = ExecutionServicer(executions, tasks, Listing(store, projects), shutdown)
         unary = UnaryLeases(dispatch, tasks, shutdown)
         workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)
         add: Any = task_service_pb2_grpc.add_TaskServiceServicer_to_server
-        add(guarded(TaskServicer(tasks, projects), shutdown), server)
+        add(TaskServicer(tasks, projects), guarded)
         add = execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server
-        add(guarded(executions_servicer, shutdown), server)
+        add(executions_servicer, guarded)
         add = worker_service_pb2_grpc.add_WorkerServiceServicer_to_server
-        add(guarded(workers, shutdown), server)
+        add(workers, guarded)
         add = project_service_pb2_grpc.add_ProjectServiceServicer_to_server
-        add(guarded(ProjectServicer(projects), shutdown), server)
+        add(ProjectServicer(projects), guarded)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
-        add(guarded(CacheServicer(Cache(store, tasks)), shutdown), server)
+        add(CacheServicer(Cache(store, tasks)), guarded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

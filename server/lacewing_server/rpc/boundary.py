@@ -1,17 +1,17 @@
 """The outermost layer of every handler: refusals become statuses, faults become INTERNAL with an id and never a text.
 
-Servicers are wrapped when they are built instead of by interceptors, which cost a coroutine per call and have to
-rebuild handlers of four kinds.
+Handlers are wrapped when servicers are added instead of by interceptors, which cost a coroutine per call.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
@@ -23,16 +23,54 @@ _log = logging.getLogger(__name__)
 Context = Any
 """``grpc.aio.ServicerContext``; its type parameters differ with each method and say nothing here."""
 
-_Servicer = TypeVar("_Servicer")
+
+class GuardedServer:
+    """Where servicers are added by the generated functions: a server of gRPC, with every handler wrapped."""
+
+    def __init__(self, server: grpc.aio.Server, shutdown: Shutdown) -> None:
+        """Wraps a server; its handlers take no call any more once the shutdown has begun."""
+        self._server = server
+        self._shutdown = shutdown
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Ignores handlers that are registered by name as well."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Adds the handlers of a service."""
+        guarded = {name: _guarded(handler, self._shutdown) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
 
 
-def guarded(servicer: _Servicer, shutdown: Shutdown) -> _Servicer:
-    """Wraps every RPC of a servicer, in place; no call is taken any more once the shutdown has begun."""
-    for name, method in inspect.getmembers(servicer, callable):
-        if name[0].isupper():
-            wrap: Callable[[Any, Shutdown], Any] = _stream if inspect.isasyncgenfunction(method) else _unary
-            setattr(servicer, name, wrap(method, shutdown))
-    return servicer
+def _guarded(handler: Any, shutdown: Shutdown) -> Any:
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+    if handler.stream_stream is not None:
+
+        def parse_one(data: bytes) -> Any:
+            request = _parsed(parse, data)
+            if isinstance(request, DomainError):
+                raise request  # to who reads the stream
+            return request
+
+        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, shutdown), parse_one, serialize)
+
+    def parse_only(data: bytes) -> Any:
+        return _parsed(parse, data)
+
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, shutdown), parse_only, serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, shutdown), parse_only, serialize)
+
+
+def _parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    """The message, or the refusal of bytes that are none: raised here, it would be taken for a fault of ours."""
+    try:
+        return parse(data)
+    except DecodeError as error:
+        return DomainError(
+            errors_pb2.ERROR_REASON_FIELD_INVALID,
+            f"the request cannot be read: {error}; it is no message of this type, is nested too deeply, or holds a text "
+            "that is not UTF-8",
+        )
 
 
 def internal(error: Exception) -> DomainError:
@@ -49,11 +87,12 @@ def internal(error: Exception) -> DomainError:
 def _unary(
     method: Callable[[Any, Context], Awaitable[Any]], shutdown: Shutdown
 ) -> Callable[[Any, Context], Awaitable[Any]]:
-    @functools.wraps(method)
     async def call(request: Any, context: Context) -> Any:
         with shutdown.call():
             try:
                 shutdown.refuse()
+                if isinstance(request, DomainError):
+                    raise request  # noqa: TRY301 - what came instead of a message
                 return await method(request, context)
             except DomainError as error:
                 refusal = error
@@ -67,11 +106,12 @@ def _unary(
 def _stream(
     method: Callable[[Any, Context], AsyncIterator[Any]], shutdown: Shutdown
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    @functools.wraps(method)
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         with shutdown.call():
             try:
                 shutdown.refuse()
+                if isinstance(request, DomainError):
+                    raise request  # noqa: TRY301 - what came instead of a message
                 async for response in method(request, context):
                     yield response
             except DomainError as error:
