@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -97,20 +98,40 @@ async def test_what_grpc_refuses_by_itself_has_no_details(stubs: Stubs) -> None:
         await stubs.executions.Execute(request)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max" in (raised.value.details() or "")
+    fly: Any = stubs.channel.unary_unary("/lacewing.v1.ExecutionService/Fly")
     with pytest.raises(AioRpcError) as raised:
-        await stubs.channel.unary_unary("/lacewing.v1.ExecutionService/Fly")(b"")
+        await fly(b"")
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(
-    "method", ["ExecutionService/Execute", "TaskService/RegisterTask", "CacheService/GetCacheStats"]
+    ("method", "kind"),
+    [
+        ("ExecutionService/Execute", "unary_unary"),
+        ("CacheService/GetCacheStats", "unary_unary"),
+        ("ExecutionService/WatchExecution", "unary_stream"),
+        ("ExecutionService/ExecuteStream", "stream_stream"),
+        ("WorkerService/Work", "stream_stream"),
+    ],
 )
-async def test_bytes_that_are_no_message_are_refused(stubs: Stubs, method: str, world: World) -> None:
+async def test_bytes_that_are_no_message_are_refused(stubs: Stubs, method: str, kind: str, world: World) -> None:
     """What cannot be parsed is a fault of the client, and is told so."""
+    call: Any = getattr(stubs.channel, kind)(f"/lacewing.v1.{method}")
+    garbage = b"\xff\xff garbage"
+
+    async def made() -> None:
+        if kind == "unary_unary":
+            await call(garbage)
+        else:
+            async for _ in call(garbage if kind == "unary_stream" else iter([garbage])):
+                pytest.fail("garbage was answered")
+
     before = world.contents()
-    refusal = await refusal_of(stubs.channel.unary_unary(f"/lacewing.v1.{method}")(b"\xff\xff garbage"))
+    refusal = await refusal_of(made())
     assert refusal.reason == "FIELD_INVALID"
+    assert "cannot be read" in refusal.message
     assert world.contents() == before
+    assert "Traceback" not in world.server.log
 
 
 def _text(value: str) -> dict[str, object]:

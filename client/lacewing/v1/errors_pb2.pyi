@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Never sent."""
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 1
     """`INVALID_ARGUMENT`. A field of the request is malformed: a bad name, a bound exceeded, an unknown enum value, a
-    required field absent. `BadRequest` names the fields. Fix the request.
+    required field absent. `BadRequest` names the fields, none if the request cannot be parsed at all. Fix the request.
     """
     ERROR_REASON_INPUTS_INVALID: _ErrorReason.ValueType  # 2
     """`INVALID_ARGUMENT`. The inputs do not fit the interface of the task: a value of the wrong type, however deep, a
@@ -134,7 +134,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 1
 """`INVALID_ARGUMENT`. A field of the request is malformed: a bad name, a bound exceeded, an unknown enum value, a
-required field absent. `BadRequest` names the fields. Fix the request.
+required field absent. `BadRequest` names the fields, none if the request cannot be parsed at all. Fix the request.
 """
 ERROR_REASON_INPUTS_INVALID: ErrorReason.ValueType  # 2
 """`INVALID_ARGUMENT`. The inputs do not fit the interface of the task: a value of the wrong type, however deep, a

@@ -68,8 +68,8 @@ def _parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
     except DecodeError as error:
         return DomainError(
             errors_pb2.ERROR_REASON_FIELD_INVALID,
-            f"the request cannot be read: {error}; it is no message of this type, is nested too deeply, or holds a text "
-            "that is not UTF-8",
+            f"the request cannot be read: {error}; it is no message of this type, is nested too deeply, or holds a "
+            "text that is not UTF-8",
         )
 
 
