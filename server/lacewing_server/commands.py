@@ -9,12 +9,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from lacewing_server import app
+from lacewing.cli import options
+from lacewing.cli.options import output_option
+from lacewing.cli.output import document, fields, print_json, print_table, show, styled
 from lacewing_server.domain import identity
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.settings import Settings, SettingsError, load_settings
@@ -34,7 +35,9 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
-    return str(value) if not isinstance(value, Path) else value.as_posix()
+    if isinstance(value, dict):
+        return json.dumps(value, indent=2, ensure_ascii=False)
+    return str(value)
 
 
 def _settings_options(command: _Command) -> _Command:
@@ -67,23 +70,27 @@ def _load(flags: dict[str, Any]) -> Settings:
 @_settings_options
 def serve(**flags: Any) -> None:
     """Run a server. Each option can also be set as LACEWING_NAME, or in the TOML file that LACEWING_CONFIG names."""
+    from lacewing_server import app  # noqa: PLC0415 - imports all of the server, which the other commands do without
+
     sys.exit(app.main(_load(flags)))
 
 
+@output_option
 @click.command()
 @_settings_options
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="How to print them.")
-def config(output: str, **flags: Any) -> None:
+def config(**flags: Any) -> None:
     """Print the settings that a server would run with, and where each comes from."""
     settings = _load(flags)
     values = settings.model_dump(mode="json")
     sources = {name: _source(name, flags, settings) for name in values}
-    if output == "json":
-        click.echo(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
-        return
-    width, value_width = max(map(len, values)), max(len(_text(value)) for value in values.values())
-    for name, value in values.items():
-        click.echo(f"{name:<{width}}  {_text(value):<{value_width}}  {sources[name]}")
+    if options.settings().is_json:
+        print_json({name: {"value": values[name], "source": sources[name]} for name in values})
+    else:
+        rows = [
+            (name, _text(value), styled(sources[name], "dim" if sources[name] == "default" else "green"))
+            for name, value in values.items()
+        ]
+        print_table(("SETTING", "VALUE", "FROM"), rows)
 
 
 def _source(name: str, flags: dict[str, Any], settings: Settings) -> str:
@@ -94,11 +101,12 @@ def _source(name: str, flags: dict[str, Any], settings: Settings) -> str:
     return "file" if name in settings.model_fields_set else "default"
 
 
+@output_option
 @click.command()
 @click.argument("execution")
 @_settings_options
 def inspect(execution: str, **flags: Any) -> None:
-    """Print the stored record of EXECUTION: its name, or project/domain/name."""
+    """Print the stored record of EXECUTION: its name, or project/domain/name. Reads the store; needs no server."""
     settings = _load(flags)
     parts = execution.split("/")
     if len(parts) not in {1, _NAME_PARTS}:
@@ -111,8 +119,11 @@ def inspect(execution: str, **flags: Any) -> None:
         raise click.ClickException(str(error)) from error
     if record is None:
         raise click.ClickException(f"there is no record of {project}/{domain}/{parts[-1]}")
-    for name, value in _described(record):
-        click.echo(f"{name:<16}  {value}")
+    described = _described(record)
+    if options.settings().is_json:
+        print_json(described)
+    else:
+        show(fields((name, _text(value)) for name, value in described.items()))
 
 
 async def _read(settings: Settings, execution_id: bytes) -> ExecutionRecord | None:
@@ -125,12 +136,11 @@ async def _read(settings: Settings, execution_id: bytes) -> ExecutionRecord | No
         await store.close()
 
 
-def _described(record: ExecutionRecord) -> list[tuple[str, str]]:
-    rows = [("id", record.id.hex()), ("bytes", str(len(codec.pack_record(record))))]
+def _described(record: ExecutionRecord) -> dict[str, Any]:
+    values: dict[str, Any] = {"id": record.id.hex(), "bytes": len(codec.pack_record(record))}
     for field in codec.HEADER:
         value = getattr(record, field.name, None)  # the format and the lengths are no attributes: they are implied
         if value is not None:
-            rows.append((field.name, value.hex() if isinstance(value, bytes) else str(value)))
-    rows.extend((f"{name}_length", str(len(getattr(record, name)))) for name in ("meta", "worker", "inputs", "outcome"))
-    rows.append(("meta", str(record.execution)))
-    return rows
+            values[field.name] = value.hex() if isinstance(value, bytes) else value
+    values |= {f"{name}_length": len(getattr(record, name)) for name in ("meta", "worker", "inputs", "outcome")}
+    return values | {"meta": document(record.execution)}

@@ -20,6 +20,8 @@ from pydantic_settings import (
 
 CONFIG_FILE_VARIABLE = "LACEWING_CONFIG"
 DEFAULT_PORT = 7400
+# What else is set by variables of this prefix: where the file is, and what the command line reads.
+_OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "LACEWING_ADDRESS", "LACEWING_DEBUG"}
 
 
 class Settings(BaseSettings):
@@ -103,7 +105,7 @@ def load_settings(**flags: Any) -> Settings:
     path = os.environ.get(CONFIG_FILE_VARIABLE)
     if path and not Path(path).is_file():
         raise SettingsError(f"{CONFIG_FILE_VARIABLE} names {path}, which is not a file")
-    known = {f"LACEWING_{name.upper()}" for name in Settings.model_fields} | {CONFIG_FILE_VARIABLE, "LACEWING_ADDRESS"}
+    known = {f"LACEWING_{name.upper()}" for name in Settings.model_fields} | _OTHER_VARIABLES
     unknown = sorted(name for name in os.environ if name.startswith("LACEWING_") and name not in known)
     if unknown:
         raise SettingsError(f"unknown settings in the environment: {', '.join(unknown)}")

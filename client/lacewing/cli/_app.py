@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from lacewing.cli._failures import reported
-from lacewing.cli._options import common_options
+from lacewing.cli.options import common_options
 
 _ENTRY_POINTS = "lacewing.commands"
 _OTHERS = "Others"

@@ -7,10 +7,10 @@ from datetime import datetime
 import click
 
 from lacewing.cli._client import with_client
-from lacewing.cli._messages import age_text, document, execution_text, span_text, task_text, time_text
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import console, fields, print_json, print_table, say, value_text
+from lacewing.cli._messages import age_text, execution_text, span_text, task_text, time_text
 from lacewing.cli._types import moment, task_id
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import document, fields, print_json, print_table, say, show, value_text
 from lacewing.client import Client
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import cache_pb2, identifiers_pb2
@@ -72,7 +72,7 @@ async def get(client: Client, key: str) -> None:
         ("Saves", span_text(entry.compute_duration)),
         *((f"Output {name}", value_text(value)) for name, value in outputs.items()),
     ]
-    console().print(fields(rows))
+    show(fields(rows))
 
 
 @common_options
@@ -107,7 +107,7 @@ async def stats(client: Client, task: identifiers_pb2.TaskId) -> None:
     if settings().is_json:
         print_json(document(found))
     else:
-        console().print(fields(_described(found)))
+        show(fields(_described(found)))
 
 
 def _described(stats: cache_pb2.CacheStats) -> list[tuple[str, str]]:

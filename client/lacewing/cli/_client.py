@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec
 
-from lacewing.cli._options import settings
+from lacewing.cli.options import settings
 from lacewing.client import Client
 
 _Parameters = ParamSpec("_Parameters")

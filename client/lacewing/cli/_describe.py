@@ -9,8 +9,8 @@ from rich.text import Text
 
 from lacewing.cli._errors import error_text
 from lacewing.cli._messages import age_text, between_text, execution_text, task_text, time_text, until_text
-from lacewing.cli._output import styled, value_text
 from lacewing.cli._plain import inputs_of, outputs_of
+from lacewing.cli.output import styled, value_text
 from lacewing.v1 import execution_pb2, interface_pb2
 
 Execution = execution_pb2.Execution

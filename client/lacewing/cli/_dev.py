@@ -22,7 +22,7 @@ from watchfiles import PythonFilter, awatch
 
 import lacewing.testing
 from lacewing._channel import DEFAULT_ADDRESS
-from lacewing.cli._output import say
+from lacewing.cli.output import say
 from lacewing.errors import LacewingError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from lacewing._channel import resolve_address
 from lacewing.cli._failures import DID_NOT_SUCCEED, NO_ANSWER, REFUSED
-from lacewing.cli._messages import document, execution_text, task_text
-from lacewing.cli._options import Settings
-from lacewing.cli._output import console, say, styled
+from lacewing.cli._messages import execution_text, task_text
+from lacewing.cli.options import Settings
+from lacewing.cli.output import console, document, say, styled
 from lacewing.errors import (
     CallFailed,
     LacewingError,

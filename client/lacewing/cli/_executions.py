@@ -18,10 +18,10 @@ from lacewing.cli._describe import (
     took_text,
 )
 from lacewing.cli._messages import age_text, task_text
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import console, fields, print_json, print_table, say
 from lacewing.cli._plain import execution_document, interface_of
 from lacewing.cli._types import execution_id, moment, pair, task_id
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import fields, print_json, print_table, say, show
 from lacewing.client import Client
 from lacewing.v1 import identifiers_pb2
 
@@ -43,7 +43,7 @@ async def get(client: Client, execution: identifiers_pb2.ExecutionId) -> None:
     if settings().is_json:
         print_json(execution_document(found, interface))
     else:
-        console().print(fields(described(found, interface)))
+        show(fields(described(found, interface)))
 
 
 @common_options

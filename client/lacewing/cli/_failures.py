@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lacewing.cli._options import is_debugging, settings_of
+from lacewing.cli.options import is_debugging, settings_of
 
 if TYPE_CHECKING:  # It imports gRPC, which the help does without.
     from lacewing.errors import LacewingError

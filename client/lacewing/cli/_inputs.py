@@ -41,7 +41,8 @@ class InputOption(click.Option):
         self._inner = _without_none(variable.type)
         flag = "--" + name.replace("_", "-")
         note = f"[default: {default}]" if default is not None else "" if admits_none(variable.type) else "[required]"
-        shared: dict[str, Any] = {"help": "  ".join(filter(None, (variable.description, note))), "default": None}
+        told = (variable.description, _record_fields(self._inner), note)
+        shared: dict[str, Any] = {"help": "  ".join(filter(None, told)), "default": None}
         declared = [f"input_{index}", *dict.fromkeys((flag, "--" + name))]
         if self._inner.simple == types_pb2.SIMPLE_TYPE_BOOLEAN and self._inner.HasField("simple"):
             declared[1] = f"{flag}/--no-{name.replace('_', '-')}"
@@ -144,6 +145,13 @@ def _metavar(literal_type: types_pb2.LiteralType) -> str:
             return f"KEY={_metavar(literal_type.map_value_type)} ..."
         case _:
             return describe_type(literal_type)
+
+
+def _record_fields(literal_type: types_pb2.LiteralType) -> str:
+    """Return what a record holds, if that is known."""
+    fields = literal_type.structure.dataclass_type
+    held = ", ".join(f"{name} {describe_type(field)}" for name, field in fields.items())
+    return f"A JSON object of {held}." if held else ""
 
 
 def _of_texts(texts: Sequence[str], literal_type: types_pb2.LiteralType) -> Any:

@@ -8,10 +8,10 @@ from rich.text import Text
 from lacewing.cli._client import with_client
 from lacewing.cli._describe import state_text
 from lacewing.cli._errors import error_text
-from lacewing.cli._messages import between_text, document, time_text
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import console, print_json, say, styled
+from lacewing.cli._messages import between_text, time_text
 from lacewing.cli._types import execution_id
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import console, document, print_json, say, styled
 from lacewing.client import Client
 from lacewing.v1 import execution_pb2, identifiers_pb2
 

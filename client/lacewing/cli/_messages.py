@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from google.protobuf import duration_pb2, json_format, timestamp_pb2
-from google.protobuf.message import Message
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from lacewing.v1 import identifiers_pb2
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
-
-
-def document(message: Message) -> dict[str, Any]:
-    """Return a message as JSON with the names of the protos; scalars are there even if they are empty."""
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
 
 
 def task_text(task: identifiers_pb2.TaskId) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacewing.cli._messages import document
+from lacewing.cli.output import document
 from lacewing.client import Client
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import execution_pb2, interface_pb2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from lacewing.cli._client import with_client
-from lacewing.cli._messages import age_text, document
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import print_json, print_table
+from lacewing.cli._messages import age_text
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import document, print_json, print_table
 from lacewing.client import Client
 from lacewing.v1 import project_pb2
 

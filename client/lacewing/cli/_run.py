@@ -15,10 +15,10 @@ from lacewing.cli._describe import Execution, cache_text, state_name, took_text
 from lacewing.cli._follow import Display
 from lacewing.cli._inputs import InputOption, input_options, read_inputs_json, without_flags
 from lacewing.cli._messages import execution_text, task_text
-from lacewing.cli._options import common_options, common_parameters, settings, settings_of
-from lacewing.cli._output import console, print_json, print_value, say
 from lacewing.cli._plain import execution_document, result_of
 from lacewing.cli._types import pair, span, task_id
+from lacewing.cli.options import common_options, common_parameters, settings, settings_of
+from lacewing.cli.output import console, print_json, print_value, say
 from lacewing.client import Client
 from lacewing.errors import LacewingError, WaitTimedOut, from_execution
 from lacewing.types import describe_type

@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 
 from lacewing.cli._client import with_client
 from lacewing.cli._inputs import defaults_of
-from lacewing.cli._messages import age_text, document, span_text, task_text, time_text
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import console, fields, print_json, print_table, say, styled
+from lacewing.cli._messages import age_text, span_text, task_text, time_text
 from lacewing.cli._types import task_id
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import document, fields, print_json, print_table, say, show, styled
 from lacewing.client import Client
 from lacewing.types import admits_none, describe_type
 from lacewing.v1 import identifiers_pb2, task_pb2
@@ -61,9 +61,7 @@ async def get(client: Client, task: identifiers_pb2.TaskId) -> None:
         print_json(document(response))
         return
     spec = response.task_version.spec
-    console().print(
-        Group(fields(_described(response.task, response.task_version)), "", *_interface(spec)), soft_wrap=False
-    )
+    show(Group(fields(_described(response.task, response.task_version)), "", *_interface(spec)))
 
 
 @common_options

@@ -7,10 +7,10 @@ import click
 from lacewing.cli._client import with_client
 from lacewing.cli._describe import Execution, summary
 from lacewing.cli._follow import Display
-from lacewing.cli._options import common_options, settings
-from lacewing.cli._output import console, print_json_line
 from lacewing.cli._plain import execution_document, interface_of
 from lacewing.cli._types import execution_id
+from lacewing.cli.options import common_options, settings
+from lacewing.cli.output import console, print_json_line
 from lacewing.client import Client
 from lacewing.errors import from_execution
 from lacewing.v1 import execution_pb2, identifiers_pb2

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from lacewing.cli._options import settings
+from lacewing.cli.options import settings
 from lacewing.worker.__main__ import main
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -48,8 +50,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) ->
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
     if table.row_count:
-        console().print(table)
+        show(table)
     return table.row_count
+
+
+def show(renderable: RenderableType) -> None:
+    """Print something made of columns; where nobody looks, without the blanks that fill up its lines."""
+    output = console()
+    if output.is_terminal:
+        output.print(renderable)
+        return
+    with output.capture() as captured:
+        output.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def fields(rows: Iterable[tuple[str, RenderableType]]) -> Table:
@@ -60,6 +73,13 @@ def fields(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     for name, value in rows:
         table.add_row(name, styled(value) if isinstance(value, str) else value)
     return table
+
+
+def document(message: Message) -> dict[str, Any]:
+    """Return a message as JSON with the names of the protos; scalars are there even if they are empty."""
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
 def print_json(value: Any) -> None:

@@ -47,22 +47,15 @@ def is_debugging() -> bool:
     return os.environ.get("LACEWING_DEBUG", "") not in {"", "0"}
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None and parameter.name is not None:
-        setattr(settings_of(context), parameter.name, value)
-
-
 def common_parameters() -> list[click.Option]:
     """Return the common options, in the order of the help."""
-    shared: dict[str, Any] = {"callback": _remember, "expose_value": False}
-    output = click.Choice(["table", "json"])
     return [
         click.Option(
-            ["--address"], help="Where the server is.  [default: $LACEWING_ADDRESS, else 127.0.0.1:7400]", **shared
+            ["--address"], help="Where the server is.  [default: $LACEWING_ADDRESS, else 127.0.0.1:7400]", **_SHARED
         ),
-        click.Option(["--project"], help="The project, where none is named.  [default: the server's]", **shared),
-        click.Option(["--domain"], help="The domain, where none is named.  [default: the server's]", **shared),
-        click.Option(["--output"], type=output, help="For people, or for programs.  [default: table]", **shared),
+        click.Option(["--project"], help="The project, where none is named.  [default: the server's]", **_SHARED),
+        click.Option(["--domain"], help="The domain, where none is named.  [default: the server's]", **_SHARED),
+        _output_parameter(),
     ]
 
 
@@ -70,3 +63,22 @@ def common_options(command: _Command) -> _Command:
     """Add the common options to a command."""
     command.params.extend(common_parameters())
     return command
+
+
+def output_option(command: _Command) -> _Command:
+    """Add `--output` to a command that talks to no server."""
+    command.params.append(_output_parameter())
+    return command
+
+
+def _output_parameter() -> click.Option:
+    kinds = click.Choice(["table", "json"])
+    return click.Option(["--output"], type=kinds, help="For people, or for programs.  [default: table]", **_SHARED)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None and parameter.name is not None:
+        setattr(settings_of(context), parameter.name, value)
+
+
+_SHARED: dict[str, Any] = {"callback": _remember, "expose_value": False}
