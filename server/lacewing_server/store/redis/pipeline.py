@@ -187,7 +187,9 @@ class Pipeline:
                 link = _Link(transport, self._on_push)
                 transport.set_protocol(link)
                 transport.resume_reading()
-                link.keepalive = connection  # type: ignore[attr-defined]  # its end would close the transport
+                # From here on the transport is ours alone: the end of the connection would warn, and close it.
+                link.keepalive = writer  # type: ignore[attr-defined] # its end, too, would close the transport
+                connection._reader = connection._writer = None  # noqa: SLF001 - likewise
                 self._link = link
                 self._ready.set()
                 await self._on_connect(self)
