@@ -12,7 +12,7 @@ BIG_INPUTS: Final = 1
 WATCHED: Final = 2
 """Flag: servers other than the creator wait for changes of the execution."""
 SERIALIZED: Final = 4
-"""Flag: the execution takes part in the serialization of its cache entry, as holder or as one who waits."""
+"""Flag: others may wait for the cache entry of the execution, and have to be told of its end."""
 FILLS_CACHE: Final = 8
 """Flag: on success the outputs become the cache entry."""
 JOB_ONCE: Final = 16

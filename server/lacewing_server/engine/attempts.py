@@ -26,6 +26,7 @@ from lacewing_server.store.redis.store import (
     Outcome,
     Requeueing,
     Store,
+    expired_guard,
     lease_guard,
     owner_guard,
     revision_guard,
@@ -215,6 +216,7 @@ class Attempts:
                 record.cache_status,
                 keep_nonce=keep_nonce,
                 revoke_reason=reason,
+                losses=1,
             )
             applied = await self._finish(record, guard, outcome)
         if revoke and applied.kind == "done":
@@ -234,7 +236,8 @@ class Attempts:
             task = await self._tasks.ready_for(record.execution.task)
             await self._fail(record, task, _timeout_error(record), "", timed_out=True, guard=guard, from_worker=False)
         elif clock is clocks.Clock.LEASE:
-            await self.lose(record, guard, "the worker did not extend its lease")
+            # The worker may have extended it since the clock was read; that is no new revision.
+            await self.lose(record, expired_guard(record.nonce), "the worker did not extend its lease")
         elif clock is clocks.Clock.QUEUE:
             message = f"no worker took it within {record.queue_timeout / 1000:g} s"
             await self._end(record, guard, lifecycle.TIMED_OUT, retrying.QUEUE_TIMEOUT, message)
@@ -275,8 +278,9 @@ class Attempts:
         applied = await self._store.finish(record.id, guard, outcome)
         if applied.kind == "done":
             record.state, record.outcome, record.end_ms = outcome.state, outcome.outcome, applied.now_ms
-            record.cache_status = outcome.cache_status
+            record.cache_status = applied.cache_status
             record.failures += outcome.failures
+            record.losses += outcome.losses
             record.revision += 1
             self._wakeups.notify(record.id, record)
         return applied

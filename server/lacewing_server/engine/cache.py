@@ -102,7 +102,7 @@ class Cache:
         Raises:
             DomainError: ``TASK_NOT_FOUND``.
         """
-        described = (await self._tasks.describe(task)).id
+        described = (await self._tasks.describe(task, path="task")).id
         ref = identity.task_ref(described.project, described.domain, described.name)
         numbers = await self._store.call("HMGET", self._store.keys.cache_stats(ref), "hits", "misses", "saved_ms")
         hits, misses, saved_ms = (int(number or 0) for number in numbers)
@@ -116,7 +116,7 @@ class Cache:
         return stats
 
     async def _ref(self, task: identifiers_pb2.TaskId) -> bytes:
-        described = (await self._tasks.describe(task)).id
+        described = (await self._tasks.describe(task, path="task")).id
         return identity.task_ref(described.project, described.domain, described.name)
 
     async def _count(self, index: bytes) -> int:
@@ -142,7 +142,10 @@ class Cache:
         value, lives_ms = await asyncio.gather(
             self._store.call("GETRANGE", name, 0, last_byte), self._store.call("PTTL", name)
         )
-        outcome = codec.unpack_entry(value) if value else None
+        try:
+            outcome = codec.unpack_entry(value) if value else None
+        except codec.UnknownFormatError:  # a newer server's: not served either
+            outcome = None
         if outcome is None:
             return None
         entry = cache_pb2.CacheEntry.FromString(outcome.meta)

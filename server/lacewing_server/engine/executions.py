@@ -113,14 +113,13 @@ class Executions:
         )
         status, flags, lookup, patch = execution_pb2.CacheInfo.STATUS_DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
-            flags = FILLS_CACHE
+            flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
             if mode == execution_pb2.CACHE_MODE_REFRESH:
                 status = execution_pb2.CacheInfo.STATUS_SKIPPED
             else:
                 status = execution_pb2.CacheInfo.STATUS_MISS
                 lookup = "o" if mode == execution_pb2.CACHE_MODE_ONLY else "u"
                 if task.serialized:
-                    flags |= SERIALIZED
                     cache = execution_pb2.CacheInfo(producer=meta.id)
                     patch = execution_pb2.Execution(cache=cache).SerializeToString()
         elif mode == execution_pb2.CACHE_MODE_ONLY:
@@ -329,8 +328,6 @@ class Executions:
 
 
 def _check_request(request: ExecuteRequest) -> None:
-    if not (request.name or request.request_id or request.labels or request.HasField("deadline") or request.cache_mode):
-        return
     violations = Violations()
     if request.name:
         names.check_execution_name(request.name, "name", violations)
@@ -338,9 +335,11 @@ def _check_request(request: ExecuteRequest) -> None:
         names.check_printable(request.request_id, limits.REQUEST_ID_MAX, "request_id", violations)
     if request.labels:
         names.check_labels(request.labels, "labels", violations)
-    if request.HasField("deadline") and milliseconds(request.deadline) <= 0:
-        violations.add("deadline", "must be positive")
-    if request.cache_mode not in execution_pb2.CacheMode.values():
+    if request.HasField("deadline") and not 0 < milliseconds(request.deadline) <= limits.DURATION_MAX_SECONDS * 1_000:
+        violations.add("deadline", "must be positive, and at most ten years")
+    if request.HasField("wait_timeout") and milliseconds(request.wait_timeout) < 0:
+        violations.add("wait_timeout", "must not be negative")
+    if request.cache_mode and request.cache_mode not in execution_pb2.CacheMode.values():
         violations.add("cache_mode", f"must be a known mode, got {request.cache_mode}")
     violations.raise_if_any()
 

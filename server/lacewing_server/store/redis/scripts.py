@@ -32,6 +32,8 @@ def _constants() -> str:
     }
     numbers = states | {
         "CACHE_HIT": execution_pb2.CacheInfo.STATUS_HIT,
+        "CACHE_LOOKUP_FAILURE": execution_pb2.CacheInfo.STATUS_LOOKUP_FAILURE,
+        "CACHE_PUT_FAILURE": execution_pb2.CacheInfo.STATUS_PUT_FAILURE,
         "BIG_INPUTS": record.BIG_INPUTS,
         "WATCHED": record.WATCHED,
         "SERIALIZED": record.SERIALIZED,
@@ -44,19 +46,23 @@ def _constants() -> str:
     return "".join(f"local {name} = {value}\n" for name, value in numbers.items()) + f"local LEADS = {{{leads}}}\n"
 
 
+def prelude() -> str:
+    """What every script begins with: constants of the states, the layout of records, and common functions."""
+    text = (resources.files(__package__) / "scripts" / "prelude.lua").read_text()
+    return _constants() + lua_constants() + text
+
+
 class Script:
     """One script: its text as Redis gets it, and the digest it is called by."""
 
     def __init__(self, name: str) -> None:
-        folder = resources.files(__package__) / "scripts"
-        body = (folder / f"{name}.lua").read_text()
-        prelude = _constants() + lua_constants() + (folder / "prelude.lua").read_text()
+        body = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
         if body.startswith("#!"):
             shebang, body = body.split("\n", 1)
         else:
             shebang = "#!lua"
         self.name = name
-        self.text = f"{shebang}\n{prelude}{body}"
+        self.text = f"{shebang}\n{prelude()}{body}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -77,6 +77,7 @@ class Outcome:
     keep_nonce: bool = False
     revoke_reason: int = 0
     failures: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Applied:
     kind: str
     """``done``; ``refused``: the guard did not hold, ``record`` is as it is now; ``gone``."""
     now_ms: int = 0
-    start_ms: int = 0
+    cache_status: int = 0
+    """What memoization did, if it is the end."""
     record: ExecutionRecord | None = None
 
 
@@ -121,6 +123,11 @@ def lease_guard(nonce: bytes) -> bytes:
 def owner_guard(nonce: bytes, owner: bytes) -> bytes:
     """The transition happens only while this lease is current and that server's stream holds it."""
     return b"o" + nonce + owner
+
+
+def expired_guard(nonce: bytes) -> bytes:
+    """The transition happens only while this lease is current and has not been extended in time."""
+    return b"e" + nonce
 
 
 def revision_guard(revision: int) -> bytes:
@@ -317,6 +324,7 @@ class Store:
             b"1" if outcome.keep_nonce else b"",
             bytes([outcome.revoke_reason]),
             outcome.failures,
+            outcome.losses,
             bulk=len(outcome.outcome) > codec.BULK_BYTES,
         )
         return self._applied(execution_id, reply)
@@ -374,7 +382,7 @@ class Store:
         if kind == "gone":
             return Applied(kind)
         self._learn_clock(reply[1])
-        return Applied(kind, reply[1], reply[2] if len(reply) > 2 else 0)  # noqa: PLR2004 - finish answers with three
+        return Applied(kind, reply[1], *reply[2:])
 
 
 def _refusal(error: StoreUnavailableError | CommandError) -> Exception:

@@ -12,7 +12,7 @@ for _ = 1, 1000 do
     return reply
   end
   local h = read(id)
-  -- What was cancelled or timed out while it was queued is still in the list, and skipped here.
+  -- The record decides, whatever the list says.
   if h and h[STATE] == QUEUED and h[NOT_BEFORE_MS] == 0 then
     enter(h, RUNNING)
     lease(id, h, ARGV[slot], ARGV[slot + 1], lease_ms, now)

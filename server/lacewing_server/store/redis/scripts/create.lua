@@ -24,7 +24,8 @@ local function store()
   if h[STATE] < SUCCEEDED then arm(id, h) end
 end
 if lookup ~= '' then
-  local entry = redis.call('GET', P .. 'm:' .. h[CACHE_KEY])
+  local entry, broken = entry_of(h[CACHE_KEY])
+  if broken then h[CACHE_STATUS] = CACHE_LOOKUP_FAILURE end
   if entry and entry:byte(2) == DONE then
     if ARGV[10] == '1' then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, entry)

@@ -4,8 +4,8 @@
 -- from: RUNNING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED
 -- from: WAITING. to: SUCCEEDED QUEUED (those who wait for the entry)
 -- args: id, guard, state, outcome, attempt to record or '', cache status, entry to store or '', its life in ms (0: no
---   end), keep the nonce ('1'), reason for revoking, failures to add
--- returns: gone | refused, record | done, now, start
+--   end), keep the nonce ('1'), reason for revoking, failures to add, losses to add
+-- returns: gone | refused, record | done, now, cache status
 local id, state, entry = ARGV[2], tonumber(ARGV[4]), ARGV[8]
 local h = read(id)
 if not h then return {'gone'} end
@@ -13,28 +13,41 @@ if not admitted(h, ARGV[3]) then return {'refused', h.value} end
 local now = now_ms()
 local before = h[STATE]
 enter(h, state)
-if before == RUNNING then unlease(id, h, ARGV[10] == '1', ARGV[11]) end
+if before == RUNNING then
+  unlease(id, h, ARGV[10] == '1', ARGV[11])
+elseif before == QUEUED and h[NOT_BEFORE_MS] == 0 then
+  -- Usually near the front: clocks run out in the order of the queue.
+  redis.call('LREM', P .. 'q:' .. h[QUEUE_REF], 1, id)
+end
 h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, ARGV[5]
-h[CACHE_STATUS], h[FAILURES] = tonumber(ARGV[7]), h[FAILURES] + tonumber(ARGV[12])
+h[CACHE_STATUS], h[FAILURES], h[LOSSES] = tonumber(ARGV[7]), h[FAILURES] + ARGV[12], h[LOSSES] + ARGV[13]
 if ARGV[6] ~= '' then
   redis.call('RPUSH', P .. 'a:' .. id, ARGV[6])
   redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION])
 end
-write(id, h)
-redis.call('ZREM', P .. 'timer', id)
-announce(id, h)
 local m = P .. 'm:' .. h[CACHE_KEY]
 if entry ~= '' then
   entry = entry:sub(1, 2) .. struct.pack('>I8I8', now, now - h[START_MS]) .. entry:sub(19)
-  if ARGV[9] ~= '0' then redis.call('SET', m, entry, 'PX', ARGV[9]) else redis.call('SET', m, entry) end
-  redis.call('ZADD', P .. 'mx:' .. h[TASK_REF], now, h[CACHE_KEY])
+  local filled = redis.pcall('SET', m, entry, unpack(ARGV[9] ~= '0' and {'PX', ARGV[9]} or {}))
+  local listed = redis.pcall('ZADD', P .. 'mx:' .. h[TASK_REF], now, h[CACHE_KEY])
+  -- What the cache suffers is not the task's fault.
+  if filled.err or type(listed) == 'table' then
+    redis.call('DEL', m)
+    h[CACHE_STATUS] = CACHE_PUT_FAILURE
+  end
 end
-if bit.band(h[FLAGS], SERIALIZED) == 0 then return {'done', now, h[START_MS]} end
--- The holder of a reservation lets go of it: all who wait get the entry, or the next one takes over.
-local held = redis.call('GET', m)
+write(id, h)
+redis.call('ZREM', P .. 'timer', id)
+announce(id, h)
+local answer = {'done', now, h[CACHE_STATUS]}
+if bit.band(h[FLAGS], SERIALIZED) == 0 then return answer end
+-- All who wait get the entry if there is one. Else the next one takes over, unless another execution computes it.
+local held = entry_of(h[CACHE_KEY])
 local done = held and held:byte(2) == DONE
-if not done and not (held and held:sub(3, 14) == id) then return {'done', now, h[START_MS]} end
-if not done then redis.call('DEL', m) end
+if held and not done then
+  if held:sub(3, 14) ~= id then return answer end
+  redis.call('DEL', m)
+end
 local waiters = P .. 'mw:' .. h[CACHE_KEY]
 local waiter = redis.call('LPOP', waiters)
 while waiter do
@@ -61,4 +74,4 @@ while waiter do
   end
   waiter = redis.call('LPOP', waiters)
 end
-return {'done', now, h[START_MS]}
+return answer

@@ -103,11 +103,21 @@ local function unlease(id, h, keep_nonce, reason)
   if not keep_nonce then h[NONCE] = NO_NONCE end
 end
 
--- Whether a transition may happen: 'n' nonce, the lease is current; 'o' nonce owner, and its owner too; 'r' revision,
--- nothing has changed since it was read.
+-- A cache entry, or nil; and whether there is something that cannot be read as one.
+local function entry_of(key)
+  local value = redis.pcall('GET', P .. 'm:' .. key)
+  if not value then return nil, false end
+  if type(value) ~= 'string' or value:byte(1) ~= FORMAT then return nil, true end
+  return value, false
+end
+
+-- Whether a transition may happen: 'n' nonce, the lease is current; 'o' nonce owner, and its owner too; 'e' nonce, and it
+-- was not extended in time; 'r' revision, nothing has changed since it was read.
 local function admitted(h, guard)
   if h[STATE] >= SUCCEEDED then return false end
   local kind = guard:sub(1, 1)
   if kind == 'r' then return h[REVISION] == struct.unpack('>I4', guard, 2) end
-  return h[STATE] == RUNNING and h[NONCE] == guard:sub(2, 9) and (kind == 'n' or h[OWNER] == guard:sub(10, 17))
+  if h[STATE] ~= RUNNING or h[NONCE] ~= guard:sub(2, 9) then return false end
+  if kind == 'e' then return h[LEASE_EXPIRE_MS] > 0 and h[LEASE_EXPIRE_MS] <= now_ms() end
+  return kind == 'n' or h[OWNER] == guard:sub(10, 17)
 end

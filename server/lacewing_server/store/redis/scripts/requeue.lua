@@ -11,7 +11,9 @@ if not admitted(h, ARGV[3]) then return {'refused', h.value} end
 local now, delay = now_ms(), tonumber(ARGV[6])
 enter(h, QUEUED)
 unlease(id, h, ARGV[9] == '1', ARGV[10])
-h[FAILURES], h[LOSSES] = h[FAILURES] + tonumber(ARGV[4]), h[LOSSES] + tonumber(ARGV[5])
+h[FAILURES], h[LOSSES] = h[FAILURES] + ARGV[4], h[LOSSES] + ARGV[5]
+-- A lease that reached no worker was no attempt.
+if ARGV[4] + ARGV[5] == 0 then h[ATTEMPT] = h[ATTEMPT] - 1 end
 if ARGV[7] ~= '' then h.outcome = ARGV[7] end
 if ARGV[8] ~= '' then redis.call('RPUSH', P .. 'a:' .. id, ARGV[8]) end
 if delay > 0 then
