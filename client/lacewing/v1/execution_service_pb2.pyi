@@ -97,7 +97,7 @@ class ExecuteRequest(_message.Message):
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """The most the execution may take from creation to end, if less than the task's own `TaskPolicy.deadline`. If unset,
-        the task's. Must be positive.
+        the task's. Must be positive, and at most ten years.
         """
 
     @_builtins.property

@@ -94,7 +94,7 @@ class TaskPolicy(_message.Message):
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     max_losses: _builtins.int
     """How many attempts may be lost to infrastructure (the worker died, its lease ran out, it was drained) without counting
-    as failures of the task. Absent: 3. 0: the first loss is final.
+    as failures of the task. Absent: 3. 0: the first loss is final. At most 1,000.
     """
     queue: _builtins.str
     """The label that workers must offer (`Hello.queues`) to be given this task: 1 to 63 characters of `[a-z0-9-]`. If

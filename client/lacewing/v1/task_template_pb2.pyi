@@ -332,7 +332,7 @@ class RetryStrategy(_message.Message):
     retries: _builtins.int
     """How many more attempts follow the first, as long as each fails by the task's doing and in a way that may be
     repeated: with n retries there are at most n + 1 such failures. Attempts that are lost to the infrastructure
-    are counted apart.
+    are counted apart. At most 1,000 in a task that is registered.
     """
     def __init__(
         self,

@@ -37,6 +37,9 @@ LABEL_KEY_MAX: Final = 63
 LABEL_VALUE_MAX: Final = 255
 """Characters of a label's value."""
 
+RETRIES_MAX: Final = 1_000
+"""Retries of one task, and losses that it bears: each of them is kept, with its error and its log."""
+
 CODES_MAX: Final = 64
 """Non-retryable codes of one task; task types or queues of one offer."""
 

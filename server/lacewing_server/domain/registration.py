@@ -92,6 +92,7 @@ def _check_metadata(spec: task_pb2.TaskSpec, violations: Violations) -> None:
     metadata, policy = spec.template.metadata, spec.policy
     path = "spec.template.metadata"
     _check_duration(metadata.timeout, f"{path}.timeout", violations)
+    _check_count(metadata.retries.retries, f"{path}.retries.retries", violations)
     if metadata.discoverable and not metadata.discovery_version:
         violations.add(f"{path}.discovery_version", "is required because the task is discoverable")
     if len(metadata.discovery_version) > limits.VERSION_MAX:
@@ -109,6 +110,7 @@ def _check_metadata(spec: task_pb2.TaskSpec, violations: Violations) -> None:
 def _check_policy(policy: task_pb2.TaskPolicy, violations: Violations) -> None:
     path = "spec.policy"
     backoff = policy.backoff
+    _check_count(policy.max_losses, f"{path}.max_losses", violations)
     _check_duration(backoff.initial, f"{path}.backoff.initial", violations)
     _check_duration(backoff.max, f"{path}.backoff.max", violations)
     if backoff.multiplier != 0 and not 1 <= backoff.multiplier < float("inf"):
@@ -129,6 +131,11 @@ def _check_policy(policy: task_pb2.TaskPolicy, violations: Violations) -> None:
         )
     if policy.queue:
         names.check_dns_label(policy.queue, f"{path}.queue", violations)
+
+
+def _check_count(count: int, path: str, violations: Violations) -> None:
+    if count > limits.RETRIES_MAX:
+        violations.add(path, f"must be at most {limits.RETRIES_MAX}, got {count}")
 
 
 def _check_duration(

@@ -161,9 +161,10 @@ class Tasks:
         ready, _ = await self.resolve(task, path="id")
         return await self.describe(ready.id), ready.version
 
-    async def describe(self, task: identifiers_pb2.TaskId) -> task_pb2.Task:
+    async def describe(self, task: identifiers_pb2.TaskId, *, path: str = "id") -> task_pb2.Task:
         """What is known of a task, all versions together."""
         project, domain = await self._projects.complete(task.project, task.domain)
+        registration.check_task_id(project, domain, task.name, "", path)
         ref = identity.task_ref(project, domain, task.name)
         found = await self._store.call("HMGET", self._store.keys.task(ref), *_FIELDS)
         if found[0] is None:

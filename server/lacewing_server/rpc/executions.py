@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from lacewing.v1 import errors_pb2, execution_pb2
 from lacewing.v1 import execution_service_pb2 as pb
 from lacewing.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 from lacewing_server.domain import lifecycle, limits
-from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Executions
@@ -23,6 +23,10 @@ from lacewing_server.rpc.render import BASIC, FULL, render, render_admitted
 from lacewing_server.rpc.status import to_request_error
 
 _MARGIN_SECONDS: Final = 0.1
+
+_Read: TypeAlias = (
+    pb.GetExecutionRequest | pb.WaitExecutionRequest | pb.WatchExecutionRequest | pb.ListExecutionsRequest
+)
 
 
 class ExecutionServicer(ExecutionServiceServicer):
@@ -126,11 +130,13 @@ class ExecutionServicer(ExecutionServiceServicer):
         context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.GetExecutionResponse:
         """Gets an execution."""
+        _check(request)
         record = await self._executions.get(request.id, inputs=request.view != BASIC)
         return pb.GetExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
     async def WaitExecution(self, request: pb.WaitExecutionRequest, context: Context) -> pb.WaitExecutionResponse:  # noqa: N802 - the RPC's name
         """Waits for the end of an execution."""
+        _check(request)
         record = await self._executions.wait(request.id, _seconds(request, context))
         return pb.WaitExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
@@ -140,6 +146,7 @@ class ExecutionServicer(ExecutionServiceServicer):
         context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
         """Streams an execution after each change."""
+        _check(request)
         async for record in self._executions.watch(request.id, request.after_revision):
             yield pb.WatchExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
@@ -149,6 +156,7 @@ class ExecutionServicer(ExecutionServiceServicer):
         context: Context,  # noqa: ARG002 - the RPC's shape
     ) -> pb.ListExecutionsResponse:
         """Lists executions."""
+        _check(request)
         size, mark = page_size(request.page_size), fingerprint(request)
         records, following = await self._listing.page(request, number_position(request.page_token, mark), size)
         view = request.view or BASIC
@@ -196,6 +204,20 @@ class ExecutionServicer(ExecutionServiceServicer):
     async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
         task = await self._tasks.ready_for(record.execution.task)
         return render(record, task, full=view != BASIC, plain=plain)
+
+
+def _check(request: _Read) -> None:
+    """Checks what protobuf does not: that enumerations are known, and a wait is none into the past."""
+    violations = Violations()
+    if request.view not in execution_pb2.ExecutionView.values():
+        violations.add("view", f"must be a known view, got {request.view}")
+    if isinstance(request, pb.ListExecutionsRequest):
+        for index, state in enumerate(request.states):
+            if state not in execution_pb2.Execution.State.values():
+                violations.add(f"states[{index}]", f"must be a known state, got {state}")
+    if isinstance(request, pb.WaitExecutionRequest) and milliseconds(request.wait_timeout) < 0:
+        violations.add("wait_timeout", "must not be negative")
+    violations.raise_if_any()
 
 
 def _seconds(request: pb.ExecuteRequest | pb.WaitExecutionRequest, context: Context) -> float | None:
