@@ -69,7 +69,7 @@ def after_failure(
             final_state, _noted(error, f"retries exhausted: {failures} of {task.max_failures} attempts failed")
         )
     if error.HasField("retry_delay"):
-        return Retry(milliseconds(error.retry_delay))
+        return Retry(max(milliseconds(error.retry_delay), 0))
     return Retry(backoff(task.version.spec.policy.backoff, failures, spread))
 
 
@@ -93,8 +93,11 @@ def backoff(policy: task_pb2.Backoff, failures: int, spread: Callable[[], float]
     initial = milliseconds(policy.initial) if policy.HasField("initial") else _INITIAL_MS
     maximum = milliseconds(policy.max) if policy.HasField("max") else _MAX_MS
     multiplier = policy.multiplier or _MULTIPLIER
-    # The exponent is bounded so that the power stays a finite number; the maximum rules long before.
-    wait = min(initial * multiplier ** min(failures - 1, 64), maximum)
+    wait = float(initial)
+    for _ in range(failures - 1):
+        # Step by step, since a power may be too large for a float; a product is then infinite, and the maximum rules.
+        wait = min(wait * multiplier, maximum)
+    wait = min(wait, maximum)
     return round(wait if policy.jitter == task_pb2.Backoff.JITTER_NONE else wait * spread())
 
 
