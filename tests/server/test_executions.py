@@ -15,7 +15,6 @@ from lacewing import testing
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2
 from lacewing.worker import Worker
-from lacewing_server.store.redis.scripts import SCRIPTS
 
 _runs: list[int] = []
 
@@ -147,10 +146,3 @@ async def test_grpcurl_executes_with_plain_json(client: lacewing.Client, address
     done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     assert done.returncode == 0, done.stderr
     assert '"o0": 8' in done.stdout
-
-
-def test_every_script_begins_with_its_contract() -> None:
-    """A script's head names what it takes and returns."""
-    for script in SCRIPTS.values():
-        assert "-- args: " in script.text
-        assert "-- returns: " in script.text

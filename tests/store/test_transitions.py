@@ -43,7 +43,7 @@ def test_an_execution_is_created_in_the_initial_states_only() -> None:
 def test_a_script_states_in_its_head_what_it_does(name: str) -> None:
     """A script that changes a state says from where to where; all say what they take and return."""
     text = SCRIPTS[name].text
-    assert "-- args: " in text
+    assert "-- args: " in text or "-- each: " in text
     assert "-- returns: " in text
     if _CALLS_ENTER.search(text):
         assert _LINE.search(text)

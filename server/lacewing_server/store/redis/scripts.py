@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib import resources
 from typing import Final
 
@@ -46,6 +47,22 @@ def _constants() -> str:
     return "".join(f"local {name} = {value}\n" for name, value in numbers.items()) + f"local LEADS = {{{leads}}}\n"
 
 
+_EACH = re.compile(r"^-- each: ((?:\w+, *(?:\n-- +)?)*\w+)$", re.MULTILINE)
+
+_TRANSITIONS = """
+local function transition({names})
+{body}
+end
+local replies = {{}}
+for first = 2, #ARGV, {count} do
+  local done, reply = pcall(transition, unpack(ARGV, first, first + {count} - 1))
+  if not done then reply = {{err = type(reply) == 'table' and reply.err or 'ERR ' .. tostring(reply)}} end
+  replies[#replies + 1] = reply or false
+end
+return replies
+"""
+
+
 def prelude() -> str:
     """What every script begins with: constants of the states, the layout of records, and common functions."""
     text = (resources.files(__package__) / "scripts" / "prelude.lua").read_text()
@@ -53,7 +70,12 @@ def prelude() -> str:
 
 
 class Script:
-    """One script: its text as Redis gets it, and the digest it is called by."""
+    """One script: its text as Redis gets it, and the digest it is called by.
+
+    A script whose head says `each` in place of `args` is one transition, of which a call makes any number: its
+    arguments are those of one after those of the other, and its reply is the list of theirs. One that fails leaves the
+    others alone.
+    """
 
     def __init__(self, name: str) -> None:
         body = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
@@ -61,7 +83,13 @@ class Script:
             shebang, body = body.split("\n", 1)
         else:
             shebang = "#!lua"
+        each = _EACH.search(body)
+        if each is not None:
+            names = re.findall(r"\w+", each[1])
+            body = _TRANSITIONS.format(names=", ".join(names), count=len(names), body=body)
         self.name = name
+        self.is_each = each is not None
+        """Whether one call makes any number of transitions."""
         self.text = f"{shebang}\n{prelude()}{body}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

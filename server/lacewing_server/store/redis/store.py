@@ -22,6 +22,7 @@ from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRe
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.keys import Keys
 from lacewing_server.store.redis.pipeline import CommandError, Pipeline, Reply, StoreUnavailableError
+from lacewing_server.store.redis.runner import Runner
 from lacewing_server.store.redis.scripts import SCRIPTS
 
 _log = logging.getLogger(__name__)
@@ -147,6 +148,8 @@ class Store:
         )
         self._pipeline = Pipeline(self._client, on_connect=self._load_scripts)
         self._bulk = Pipeline(self._client, on_connect=self._load_scripts)
+        self._runner = Runner(self._pipeline, self.keys.prefix, server)
+        self._bulk_runner = Runner(self._bulk, self.keys.prefix, server)
         self._subscription = Pipeline(self._client, on_connect=self._subscribe, on_push=self._on_push)
         self._on_news: Callable[[bytes], None] = lambda _news: None
         self._on_resubscribe: Callable[[], None] = lambda: None
@@ -189,17 +192,13 @@ class Store:
             raise _refusal(error) from error
 
     async def run(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Reply:
-        """Runs one script."""
-        script = SCRIPTS[name]
-        pipeline = self._bulk if bulk else self._pipeline
+        """Runs one script; with others of its kind in one call if it is a transition and its arguments are not big."""
         try:
-            try:
-                return await pipeline.send("EVALSHA", script.digest, 1, self.keys.prefix, self.server, *args)
-            except CommandError as error:
-                if error.code != "NOSCRIPT":
-                    raise
-                await pipeline.send("SCRIPT", "LOAD", script.text)
-                return await pipeline.send("EVALSHA", script.digest, 1, self.keys.prefix, self.server, *args)
+            if not SCRIPTS[name].is_each:
+                return await self._runner.run(name, *args)
+            if bulk:
+                return (await self._bulk_runner.run(name, *args))[0]
+            return await self._runner.each(name, *args)
         except (StoreUnavailableError, CommandError) as error:
             raise _refusal(error) from error
 

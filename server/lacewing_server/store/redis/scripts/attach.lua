@@ -1,11 +1,10 @@
 -- Moves the lease of a running attempt to the acting server, whose stream its worker has come back on.
 -- from: RUNNING. to: RUNNING
--- args: id, nonce
+-- each: id, nonce
 -- returns: gone | refused, record | done, record
-local id = ARGV[2]
 local h = read(id)
 if not h then return {'gone'} end
-if not admitted(h, 'n' .. ARGV[3]) then return {'refused', h.value} end
+if not admitted(h, 'n' .. nonce) then return {'refused', h.value} end
 if h[OWNER] ~= NO_SERVER then redis.call('SREM', P .. 'run:' .. h[OWNER], id) end
 redis.call('SADD', P .. 'run:' .. ACTOR, id)
 h[OWNER], h[LEASE_EXPIRE_MS] = ACTOR, 0

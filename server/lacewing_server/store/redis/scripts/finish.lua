@@ -3,32 +3,33 @@
 -- from: QUEUED WAITING. to: TIMED_OUT CANCELLED
 -- from: RUNNING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED
 -- from: WAITING. to: SUCCEEDED QUEUED (those who wait for the entry)
--- args: id, guard, state, outcome, attempt to record or '', cache status, entry to store or '', its life in ms (0: no
---   end), keep the nonce ('1'), reason for revoking, failures to add, losses to add
+-- each: id, guard, state, outcome, attempt, cache_status, entry, entry_ttl, keep_nonce, revoke_reason, failures,
+--   losses
+--   attempt: to record, or ''. entry: to store, or ''. entry_ttl: ms, 0 for no end. keep_nonce: '1' or ''. failures, losses: to add
 -- returns: gone | refused, record | done, now, cache status
-local id, state, entry = ARGV[2], tonumber(ARGV[4]), ARGV[8]
+state = tonumber(state)
 local h = read(id)
 if not h then return {'gone'} end
-if not admitted(h, ARGV[3]) then return {'refused', h.value} end
+if not admitted(h, guard) then return {'refused', h.value} end
 local now = now_ms()
 local before = h[STATE]
 enter(h, state)
 if before == RUNNING then
-  unlease(id, h, ARGV[10] == '1', ARGV[11])
+  unlease(id, h, keep_nonce == '1', revoke_reason)
 elseif before == QUEUED and h[NOT_BEFORE_MS] == 0 then
   -- Usually near the front: clocks run out in the order of the queue.
   redis.call('LREM', P .. 'q:' .. h[QUEUE_REF], 1, id)
 end
-h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, ARGV[5]
-h[CACHE_STATUS], h[FAILURES], h[LOSSES] = tonumber(ARGV[7]), h[FAILURES] + ARGV[12], h[LOSSES] + ARGV[13]
-if ARGV[6] ~= '' then
-  redis.call('RPUSH', P .. 'a:' .. id, ARGV[6])
+h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, outcome
+h[CACHE_STATUS], h[FAILURES], h[LOSSES] = tonumber(cache_status), h[FAILURES] + failures, h[LOSSES] + losses
+if attempt ~= '' then
+  redis.call('RPUSH', P .. 'a:' .. id, attempt)
   redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION])
 end
 local m = P .. 'm:' .. h[CACHE_KEY]
 if entry ~= '' then
   entry = entry:sub(1, 2) .. struct.pack('>I8I8', now, now - h[START_MS]) .. entry:sub(19)
-  local filled = redis.pcall('SET', m, entry, unpack(ARGV[9] ~= '0' and {'PX', ARGV[9]} or {}))
+  local filled = redis.pcall('SET', m, entry, unpack(entry_ttl ~= '0' and {'PX', entry_ttl} or {}))
   local listed = redis.pcall('ZADD', P .. 'mx:' .. h[TASK_REF], now, h[CACHE_KEY])
   -- What the cache suffers is not the task's fault.
   if filled.err or type(listed) == 'table' then

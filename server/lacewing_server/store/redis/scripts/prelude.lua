@@ -4,9 +4,24 @@
 local P, ACTOR = KEYS[1], ARGV[1]
 local NO_SERVER, NO_NONCE = ('\0'):rep(8), ('\0'):rep(8)
 
+-- Time stands still in a script.
+local NOW
 local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not NOW then
+    local time = redis.call('TIME')
+    NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return NOW
+end
+
+-- The latest version of a task that takes executions; false if there is none.
+local LATEST = {}
+local function latest_of(task_ref)
+  if LATEST[task_ref] == nil then
+    local task = redis.call('HMGET', P .. 't:' .. task_ref, 'latest', 'state')
+    LATEST[task_ref] = task[2] == 'active' and task[1]
+  end
+  return LATEST[task_ref]
 end
 
 -- A record as a table: the header's fields by index, the variable parts by name; nil if there is none.

@@ -1,21 +1,22 @@
 #!lua flags=allow-oom
 -- Sends an execution back to its queue after an attempt that failed, was lost, or was given back.
 -- from: RUNNING. to: QUEUED
--- args: id, guard, failures to add, losses to add, delay in ms, error or '' to keep the last, attempt to record or '',
---   keep the nonce ('1'), reason for revoking
+-- each: id, guard, failures, losses, delay, outcome, attempt, keep_nonce, revoke_reason
+--   failures, losses: to add. delay: ms. outcome: the error, or '' to keep the last. attempt: to record, or ''.
+--   keep_nonce: '1' or ''
 -- returns: gone | refused, record | done, now
-local id = ARGV[2]
 local h = read(id)
 if not h then return {'gone'} end
-if not admitted(h, ARGV[3]) then return {'refused', h.value} end
-local now, delay = now_ms(), tonumber(ARGV[6])
+if not admitted(h, guard) then return {'refused', h.value} end
+local now = now_ms()
+delay = tonumber(delay)
 enter(h, QUEUED)
-unlease(id, h, ARGV[9] == '1', ARGV[10])
-h[FAILURES], h[LOSSES] = h[FAILURES] + ARGV[4], h[LOSSES] + ARGV[5]
+unlease(id, h, keep_nonce == '1', revoke_reason)
+h[FAILURES], h[LOSSES] = h[FAILURES] + failures, h[LOSSES] + losses
 -- A lease that reached no worker was no attempt.
-if ARGV[4] + ARGV[5] == 0 then h[ATTEMPT] = h[ATTEMPT] - 1 end
-if ARGV[7] ~= '' then h.outcome = ARGV[7] end
-if ARGV[8] ~= '' then redis.call('RPUSH', P .. 'a:' .. id, ARGV[8]) end
+if failures + losses == 0 then h[ATTEMPT] = h[ATTEMPT] - 1 end
+if outcome ~= '' then h.outcome = outcome end
+if attempt ~= '' then redis.call('RPUSH', P .. 'a:' .. id, attempt) end
 if delay > 0 then
   h[NOT_BEFORE_MS] = now + delay
 else

@@ -1,8 +1,7 @@
 -- Makes changes of an execution known to the acting server, and returns the record as it is.
 -- changes no state
--- args: id
+-- each: id
 -- returns: the record, or nil
-local id = ARGV[2]
 local h = read(id)
 if not h then return nil end
 if h[STATE] >= SUCCEEDED or h[ORIGIN] == ACTOR then return h.value end
