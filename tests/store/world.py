@@ -80,7 +80,7 @@ class Engine:
         """Registers a task, and makes its queue known at once."""
         version, _, _ = await self.tasks.register(task_id(name), spec, validate_only=False)
         await self.dispatch.load_catalog()
-        return await self.tasks.ready_for(version.id)
+        return (await self.tasks.resolve(version.id))[0]
 
     @contextmanager
     def session(self, worker: str = "streamer", *, credit: int = 0) -> Iterator[list[ExecutionRecord]]:

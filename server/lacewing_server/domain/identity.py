@@ -8,6 +8,7 @@ idempotent by the mere existence of the record.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 from typing import Final
@@ -17,6 +18,10 @@ NONCE_BYTES: Final = 8
 _GENERATED_NAME_LENGTH: Final = 21
 _REQUEST_MARK: Final = b"\xfe"  # a generated id begins with 0x01 until the year 2527
 _NAME_MARK: Final = b"\xff"
+# A name takes base 32 in pairs of digits, of ten bits each: a third of the time of the library's encoder.
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS: Final = tuple(first + second for first in _DIGITS for second in _DIGITS)
+_SHIFTS: Final = range(90, -1, -10)
 
 
 def new_execution_id(now_ms: int) -> bytes:
@@ -43,9 +48,11 @@ def execution_id_of(project: str, domain: str, name: str) -> bytes:
 
 def execution_name(execution_id: bytes) -> str:
     """The name of an execution that was given none."""
-    return "x" + base64.b32hexencode(execution_id).decode().rstrip("=").lower()
+    bits = int.from_bytes(execution_id, "big") << 4
+    return "x" + "".join([_PAIRS[bits >> shift & 0x3FF] for shift in _SHIFTS])
 
 
+@functools.lru_cache(maxsize=10_000)
 def task_ref(project: str, domain: str, name: str) -> bytes:
     """The short identity of a task, all versions together: keys of its versions, index and cache."""
     return _digest(project, domain, name)[:ID_BYTES]

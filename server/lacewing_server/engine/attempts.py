@@ -84,7 +84,7 @@ class Attempts:
             raise _lost(record)
         if record.state != lifecycle.RUNNING:
             return  # recorded before: the nonce is kept for that
-        task = await self._tasks.ready_for(record.execution.task)
+        task = await self._tasks.ready_for(record)
         result = completion.WhichOneof("result")
         if result == "outputs":
             await self._succeed(record, task, completion)
@@ -191,7 +191,7 @@ class Attempts:
         self, record: ExecutionRecord, guard: bytes, why: str, *, revoke: bool = True, keep_nonce: bool = False
     ) -> None:
         """Records that infrastructure lost an attempt; without effect if the lease has moved on."""
-        task = await self._tasks.ready_for(record.execution.task)
+        task = await self._tasks.ready_for(record)
         error = execution_pb2.TaskError(
             kind=execution_pb2.TaskError.KIND_SYSTEM, code=retrying.LEASE_LOST, message=why, recoverable=True
         )
@@ -233,7 +233,7 @@ class Attempts:
         if clock is None:
             return
         if clock is clocks.Clock.ATTEMPT:
-            task = await self._tasks.ready_for(record.execution.task)
+            task = await self._tasks.ready_for(record)
             await self._fail(record, task, _timeout_error(record), "", timed_out=True, guard=guard, from_worker=False)
         elif clock is clocks.Clock.LEASE:
             # The worker may have extended it since the clock was read; that is no new revision.

@@ -22,6 +22,7 @@ from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Waiter, Wakeups
 from lacewing_server.store.redis.store import Creation, Store
 
+_CACHE_MODES: Final = frozenset(execution_pb2.CacheMode.values())
 _ADMISSION_MAX: Final = 4_096
 _ADMISSION_BYTES: Final = 4_096
 _FULL_RETRY_SECONDS: Final = 1.0
@@ -29,11 +30,12 @@ _FULL_RETRY_SECONDS: Final = 1.0
 ExecuteRequest = execution_service_pb2.ExecuteRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
     """What an accepted request is answered with."""
 
     record: ExecutionRecord
+    """The execution as it was accepted; once it was waited for, as it was then."""
     task: ReadyTask
     replayed: bool = False
     hit: CachedOutcome | None = None
@@ -106,11 +108,9 @@ class Executions:
         mode = request.cache_mode or execution_pb2.CACHE_MODE_USE
         execution_id = self._execution_id(request, project, domain)
         name = request.name or identity.execution_name(execution_id)
-        meta = execution_pb2.Execution(
-            id=identifiers_pb2.ExecutionId(project=project, domain=domain, name=name),
-            task=task.id,
-            labels=request.labels,
-        )
+        own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
+        # Serialized messages that are joined are the message with the fields of both.
+        meta = execution_pb2.Execution(id=own_id, labels=request.labels).SerializeToString() + task.meta
         status, flags, lookup, patch = execution_pb2.CacheInfo.STATUS_DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
             flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
@@ -120,14 +120,14 @@ class Executions:
                 status = execution_pb2.CacheInfo.STATUS_MISS
                 lookup = "o" if mode == execution_pb2.CACHE_MODE_ONLY else "u"
                 if task.serialized:
-                    cache = execution_pb2.CacheInfo(producer=meta.id)
+                    cache = execution_pb2.CacheInfo(producer=own_id)
                     patch = execution_pb2.Execution(cache=cache).SerializeToString()
         elif mode == execution_pb2.CACHE_MODE_ONLY:
             raise _absent(task)
         record = ExecutionRecord(
             execution_id,
             lifecycle.QUEUED,
-            meta.SerializeToString(),
+            meta,
             flags=flags | (0 if task.idempotent else JOB_ONCE),
             cache_status=status,
             origin=self._store.server,
@@ -258,15 +258,15 @@ class Executions:
             record = _found(await self._store.watch(execution_id), shown)
             return await self._until_terminal(record, waiter, seconds)
 
-    async def finish(self, admitted: Admitted, seconds: float | None) -> ExecutionRecord:
+    async def finish(self, admitted: Admitted, seconds: float | None) -> None:
         """Waits for the end of an execution that was just created here."""
         record = admitted.record
         if lifecycle.is_terminal(record.state) or admitted.hit is not None:
-            return record
+            return
         with self._wakeups.waiting(record.id) as waiter:
             if admitted.replayed:
                 record = await self._store.watch(record.id) or record
-            return await self._until_terminal(record, waiter, seconds)
+            admitted.record = await self._until_terminal(record, waiter, seconds)
 
     async def watch(
         self, execution: identifiers_pb2.ExecutionId, after_revision: int
@@ -339,7 +339,7 @@ def _check_request(request: ExecuteRequest) -> None:
         violations.add("deadline", "must be positive, and at most ten years")
     if request.HasField("wait_timeout") and milliseconds(request.wait_timeout) < 0:
         violations.add("wait_timeout", "must not be negative")
-    if request.cache_mode and request.cache_mode not in execution_pb2.CacheMode.values():
+    if request.cache_mode not in _CACHE_MODES:
         violations.add("cache_mode", f"must be a known mode, got {request.cache_mode}")
     violations.raise_if_any()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from lacewing.v1 import literals_pb2, worker_service_pb2
+from lacewing.v1 import worker_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.offers import Offer
 from lacewing_server.domain.record import ExecutionRecord
@@ -17,14 +17,17 @@ from lacewing_server.engine.tasks import Tasks
 
 def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb2.Lease:
     """The message that grants a lease; defaults of inputs are filled in."""
-    inputs = task.inputs.complete(literals_pb2.LiteralMap.FromString(record.inputs))
     lease = worker_service_pb2.Lease(
         token=identity.lease_token(record.id, record.nonce),
         execution=record.execution.id,
         task=task.id,
         attempt=record.attempt,
-        inputs=inputs,
     )
+    inputs = lease.inputs
+    inputs.ParseFromString(record.inputs)
+    completed = task.inputs.complete(inputs)
+    if completed is not inputs:
+        inputs.CopyFrom(completed)
     lease.attempt_timeout.FromMilliseconds(record.attempt_timeout)
     if record.deadline_ms:
         lease.deadline.FromMilliseconds(record.deadline_ms)
@@ -64,7 +67,6 @@ class UnaryLeases:
             self._dispatch.close(session)
         if not taken:
             self._shutdown.refuse()
-        tasks = {record.execution.task.SerializeToString(): record.execution.task for record in taken}
-        ready = {key: await self._tasks.ready_for(task) for key, task in tasks.items()}
-        leases = [lease_message(each, ready[each.execution.task.SerializeToString()]) for each in taken]
-        return leases, list(ready.values())
+        ready = [await self._tasks.ready_for(record) for record in taken]
+        leases = [lease_message(record, task) for record, task in zip(taken, ready, strict=True)]
+        return leases, list(dict.fromkeys(ready))

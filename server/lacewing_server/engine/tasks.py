@@ -12,6 +12,7 @@ from lacewing.v1 import errors_pb2, identifiers_pb2, task_pb2
 from lacewing_server.domain import identity, names, registration
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
+from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import Defaults, ReadyTask
 from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
@@ -52,13 +53,13 @@ class Tasks:
         """Forgets which versions are the latest: news may have been lost."""
         self._latest.clear()
 
-    def ready_of(self, task: identifiers_pb2.TaskId) -> ReadyTask | None:
-        """The version with this complete id, if it is at hand."""
-        return self._ready.get((identity.task_ref(task.project, task.domain, task.name), task.version))
+    def ready_of(self, record: ExecutionRecord) -> ReadyTask | None:
+        """The version that an execution runs, if it is at hand."""
+        return self._ready.get((record.task_ref, record.execution.task.version))
 
-    async def ready_for(self, task: identifiers_pb2.TaskId) -> ReadyTask:
-        """The version with this complete id; it exists."""
-        return self.ready_of(task) or (await self.resolve(task))[0]
+    async def ready_for(self, record: ExecutionRecord) -> ReadyTask:
+        """The version that an execution runs; it exists."""
+        return self.ready_of(record) or (await self.resolve(record.execution.task))[0]
 
     async def _load(self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str) -> ReadyTask:
         registration.check_task_id(project, domain, task.name, task.version, path)

@@ -34,10 +34,12 @@ class Waiter:
         Returns:
             Whether there was one within so many seconds.
         """
-        if not self._future.done():
+        if seconds is None:
+            await self._future
+        elif not self._future.done():
             await asyncio.wait((self._future,), timeout=seconds)
-        if not self._future.done():
-            return False
+            if not self._future.done():
+                return False
         self._future = self._loop.create_future()
         return True
 

@@ -13,7 +13,7 @@ from lacewing_server.domain import lifecycle, limits
 from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import milliseconds
-from lacewing_server.engine.executions import Executions
+from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size
 from lacewing_server.engine.shutdown import Shutdown
@@ -40,7 +40,10 @@ class ExecutionServicer(ExecutionServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802 - the RPC's name
         """Creates an execution and waits for its end."""
-        return pb.ExecuteResponse(execution=await self._execute(request, _seconds(request, context)))
+        admitted = await self._execute(request, _seconds(request, context))
+        response = pb.ExecuteResponse()
+        render_admitted(admitted, plain=request.plain, into=response.execution)
+        return response
 
     async def CreateExecution(  # noqa: N802 - the RPC's name
         self,
@@ -59,22 +62,29 @@ class ExecutionServicer(ExecutionServiceServicer):
         context: Context,  # noqa: ARG002 - likewise
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Creates executions as they arrive and answers each when it has ended."""
-        outcomes: list[pb.ExecuteStreamResponse.Outcome] = []
+        response = pb.ExecuteStreamResponse()
         changed = asyncio.Event()
         running: set[asyncio.Task[None]] = set()
         ended = False
         failure: DomainError | None = None
 
         async def one(item: pb.ExecuteStreamRequest.Item) -> None:
-            outcome = pb.ExecuteStreamResponse.Outcome(tag=item.tag)
             wait = milliseconds(item.request.wait_timeout) / 1000 if item.request.HasField("wait_timeout") else None
+            outcome: pb.ExecuteStreamResponse.Outcome | None = None
+            refusal: DomainError | None = None
             try:
-                outcome.execution.CopyFrom(await self._execute(item.request, wait))
+                admitted = await self._execute(item.request, wait)
+                # Only now: while it was awaited, the response may have been sent and replaced.
+                outcome = response.outcomes.add(tag=item.tag)
+                render_admitted(admitted, plain=item.request.plain, into=outcome.execution)
             except DomainError as error:
-                outcome.error.CopyFrom(to_request_error(error))
+                refusal = error
             except Exception as error:  # noqa: BLE001 - the boundary of an item: logged with an id
-                outcome.error.CopyFrom(to_request_error(internal(error)))
-            outcomes.append(outcome)
+                refusal = internal(error)
+            if refusal is not None:
+                if outcome is None:
+                    outcome = response.outcomes.add(tag=item.tag)
+                outcome.error.CopyFrom(to_request_error(refusal))  # in place of an execution
             changed.set()
 
         async def receive() -> None:
@@ -107,10 +117,10 @@ class ExecutionServicer(ExecutionServiceServicer):
                     changed.clear()
                     if failure is not None:
                         raise failure
-                    if outcomes:
-                        ready, outcomes[:] = outcomes[:], []
-                        yield pb.ExecuteStreamResponse(outcomes=ready)
-                    if outcomes or not (ended or self._shutdown.begun):
+                    if response.outcomes:
+                        ready, response = response, pb.ExecuteStreamResponse()
+                        yield ready
+                    if response.outcomes or not (ended or self._shutdown.begun):
                         continue
                     if running:
                         await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -189,20 +199,18 @@ class ExecutionServicer(ExecutionServiceServicer):
             next_page_token=encode_token(mark, following) if following else "",
         )
 
-    async def _execute(self, request: pb.ExecuteRequest, seconds: float | None) -> execution_pb2.Execution:
+    async def _execute(self, request: pb.ExecuteRequest, seconds: float | None) -> Admitted:
         admitted = await self._executions.create(request, record_hit=request.record_hit)
-        if admitted.hit is not None:
-            return render_admitted(admitted, plain=request.plain)
         try:
-            record = await self._executions.finish(admitted, seconds)
+            await self._executions.finish(admitted, seconds)
         except asyncio.CancelledError:
             if request.cancel_on_disconnect and not lifecycle.is_terminal(admitted.record.state):
                 await asyncio.shield(self._executions.cancel(admitted.record.execution.id, "the caller went away"))
             raise
-        return render(record, admitted.task, plain=request.plain)
+        return admitted
 
     async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
-        task = await self._tasks.ready_for(record.execution.task)
+        task = await self._tasks.ready_for(record)
         return render(record, task, full=view != BASIC, plain=plain)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf import timestamp_pb2
+
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import execution_pb2, literals_pb2
 from lacewing_server.domain import lifecycle
@@ -16,7 +18,12 @@ _CacheInfo = execution_pb2.CacheInfo
 
 
 def render(
-    record: ExecutionRecord, task: ReadyTask, *, full: bool = True, plain: bool = False
+    record: ExecutionRecord,
+    task: ReadyTask,
+    *,
+    full: bool = True,
+    plain: bool = False,
+    into: execution_pb2.Execution | None = None,
 ) -> execution_pb2.Execution:
     """Builds the message.
 
@@ -25,23 +32,24 @@ def render(
         task: Its task version, for plain values.
         full: Whether inputs and outputs are wanted.
         plain: Whether they are wanted as plain JSON.
+        into: An empty message to build it in, to spare a copy.
     """
-    execution = execution_pb2.Execution()
-    execution.CopyFrom(record.execution)
+    execution = execution_pb2.Execution() if into is None else into
+    execution.MergeFromString(record.meta)
     execution.state = record.state  # type: ignore[assignment] # the store keeps plain numbers
     execution.revision = record.revision
     execution.attempt_count = record.attempt
     execution.failure_count = record.failures
     execution.loss_count = record.losses
     execution.worker = record.worker.decode()
-    execution.create_time.FromMilliseconds(record.create_ms)
+    _set_time(execution.create_time, record.create_ms)
     if record.start_ms:
-        execution.start_time.FromMilliseconds(record.start_ms)
+        _set_time(execution.start_time, record.start_ms)
     if record.end_ms:
-        execution.end_time.FromMilliseconds(record.end_ms)
-        execution.expire_time.FromMilliseconds(record.end_ms + record.retention)
+        _set_time(execution.end_time, record.end_ms)
+        _set_time(execution.expire_time, record.end_ms + record.retention)
     if record.not_before_ms:
-        execution.retry_time.FromMilliseconds(record.not_before_ms)
+        _set_time(execution.retry_time, record.not_before_ms)
     execution.cache.status = record.cache_status  # type: ignore[assignment] # likewise
     if record.cache_key != NO_KEY:
         execution.cache.key = record.cache_key.hex()
@@ -56,13 +64,15 @@ def render(
     return execution
 
 
-def render_admitted(admitted: Admitted, *, plain: bool = False) -> execution_pb2.Execution:
-    """Builds the message for an execution that was just accepted, a hit included."""
+def render_admitted(
+    admitted: Admitted, *, plain: bool = False, into: execution_pb2.Execution | None = None
+) -> execution_pb2.Execution:
+    """Builds the message for an execution that was accepted by this call, a hit included; arguments as of `render`."""
     record, hit = admitted.record, admitted.hit
     if hit is None:
-        return render(record, admitted.task, plain=plain)
-    execution = execution_pb2.Execution()
-    execution.CopyFrom(record.execution)
+        return render(record, admitted.task, plain=plain, into=into)
+    execution = execution_pb2.Execution() if into is None else into
+    execution.MergeFromString(record.meta)
     execution.MergeFromString(hit.producer_patch)
     if not admitted.recorded:
         execution.ClearField("id")
@@ -72,6 +82,11 @@ def render_admitted(admitted: Admitted, *, plain: bool = False) -> execution_pb2
     execution.cache.key = record.cache_key.hex()
     _values(execution, record.inputs, hit.outputs, admitted.task, plain=plain)
     return execution
+
+
+def _set_time(time: timestamp_pb2.Timestamp, milliseconds: int) -> None:
+    # What FromMilliseconds does, in half of its time: it checks a range that our clock does not leave.
+    time.seconds, time.nanos = milliseconds // 1_000, milliseconds % 1_000 * 1_000_000
 
 
 def _values(

@@ -240,7 +240,7 @@ class WorkStreams:
         message, outbox.message = outbox.message, pb.WorkResponse()
         records, outbox.leases = outbox.leases, []
         for record in records:
-            task = self._tasks.ready_of(record.execution.task) or await self._tasks.ready_for(record.execution.task)
+            task = self._tasks.ready_of(record) or await self._tasks.ready_for(record)
             shown = names.display_task(task.id)
             if shown not in outbox.told:
                 outbox.told.add(shown)

@@ -43,6 +43,7 @@ class FunctionInterface:
         for parameter in inspect.signature(function).parameters.values():
             self._add_input(parameter, hints)
         self._returned = _unwrapped(hints.get("return", type(None)))
+        self._parts = _parts(self._returned)
         self._outputs = self._compile_outputs()
         self.typed_interface = interface_pb2.TypedInterface(
             inputs=_variables(self._inputs, parameter_descriptions(function)),
@@ -74,10 +75,9 @@ class FunctionInterface:
         where = f"{self._name}: what it returns"
         if self._returned in (None, type(None)):
             return {}
-        parts = _parts(self._returned)
-        if parts is None:
+        if self._parts is None:
             return {"o0": _converter(self._returned, where)}
-        return {name: _converter(annotation, f"{where} as {name}") for name, annotation in parts.items()}
+        return {name: _converter(annotation, f"{where} as {name}") for name, annotation in self._parts.items()}
 
     def inputs_to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of arguments by name. Parameters with a default may be left out, and are left out.
@@ -126,14 +126,12 @@ class FunctionInterface:
             "outputs", "output", self._outputs, given, convert=Converter.to_python, require=_require_output
         )
         ordered = [values.get(name) for name in self._outputs]
-        if not self._outputs and _parts(self._returned) is None:
-            return None
-        if _parts(self._returned) is None:
-            return ordered[0]
+        if self._parts is None:
+            return ordered[0] if ordered else None
         return tuple(ordered) if typing.get_origin(self._returned) is tuple else self._returned(*ordered)
 
     def _split(self, value: Any) -> Mapping[str, Any]:
-        parts = _parts(self._returned)
+        parts = self._parts
         if parts is None:
             if self._outputs:
                 return {"o0": value}

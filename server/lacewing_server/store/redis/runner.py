@@ -70,9 +70,7 @@ class Runner:
         reply = self._pipeline.send("EVALSHA", script.digest, *self._first, *flat)
         reply.add_done_callback(partial(self._settle, script, items, reloaded=reloaded))
 
-    def _settle(
-        self, script: Script, items: Sequence[_Item], reply: asyncio.Future[Reply], *, reloaded: bool
-    ) -> None:
+    def _settle(self, script: Script, items: Sequence[_Item], reply: asyncio.Future[Reply], *, reloaded: bool) -> None:
         error = reply.exception()
         if isinstance(error, CommandError) and error.code == "NOSCRIPT" and not reloaded:
             # Commands of a connection are run in order. Whether the loading succeeds shows in what follows it.
