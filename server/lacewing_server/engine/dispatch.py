@@ -18,6 +18,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.doubts import Doubts
 from lacewing_server.store.redis.store import Store
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Dispatch:
         self._nonempty: set[bytes] = set()
         self._claiming: dict[bytes, asyncio.Task[None]] = {}
         self.leases: dict[bytes, Session] = {}
+        self.doubts = Doubts(store, attempts)
 
     # --- who offers what
     # -----------------------------------------------------------------------------------------------
@@ -206,12 +208,23 @@ class Dispatch:
                 self.hand_over(session, record)
         except DomainError as error:
             _log.warning("could not claim work: %s", error)
+            self.doubts.add(*(nonce for nonce, _ in asked[taken:]))
+        except Exception:  # noqa: BLE001 - a fault of one claim must not end the others; the tick claims again
+            _log.exception("could not claim work of queue %s", self._catalog[queue_ref])
+            self.doubts.add(*(nonce for nonce, _ in asked[taken:]))
         finally:
             # Other queues may have waited for the credit that this one did not use.
             for session in slots[taken:]:
                 self.release(session)
 
     def _spawn_give_back(self, record: ExecutionRecord) -> None:
-        task = asyncio.create_task(self._attempts.give_back(record))
+        task = asyncio.create_task(self._give_back(record))
         self._claiming[record.id] = task
         task.add_done_callback(lambda _: self._claiming.pop(record.id, None))
+
+    async def _give_back(self, record: ExecutionRecord) -> None:
+        try:
+            await self._attempts.give_back(record)
+        except DomainError as error:
+            _log.warning("could not give a lease back yet: %s", error)
+            self.doubts.add(record.nonce)

@@ -141,6 +141,7 @@ class Executions:
         )
         deadlines = [each for each in (task.deadline, milliseconds(request.deadline)) if each]
         session = self._dispatch.reserve(task.queue_ref)
+        nonce = identity.new_nonce() if session else b""
         kind = ""
         try:
             created = await self._store.create(
@@ -152,7 +153,7 @@ class Executions:
                     lookup=lookup,
                     record_hit=record_hit or bool(request.name),
                     expected_latest=task.id.version if as_latest else "",
-                    nonce=identity.new_nonce() if session else b"",
+                    nonce=nonce,
                     worker=session.worker.encode() if session else b"",
                     unary_lease=session.unary_lease if session else 0,
                     patch=patch,
@@ -161,6 +162,8 @@ class Executions:
             kind = created.kind
         finally:
             if session is not None and kind != "leased":
+                if not kind:  # no answer: the caller went away, or the store did
+                    self._dispatch.doubts.add(nonce)
                 self._dispatch.release(session)
         if kind == "hit":
             assert created.hit is not None

@@ -145,6 +145,7 @@ class Loops:
     async def _recheck(self) -> None:
         await self._counters.flush()
         await self._dispatch.load_catalog()
+        await self._dispatch.doubts.settle()
         self._dispatch.check_all()
         waited = self._wakeups.waited_for()
         for execution_id, found in zip(waited, await self._store.revisions(waited), strict=True):

@@ -62,7 +62,7 @@ class WorkStreams:
         self._settings = settings
         self._shutdown = shutdown
         self._has_ended = False
-        self._outboxes: set[_Outbox] = set()
+        self._outboxes: dict[Session, _Outbox] = {}
         self._background: set[asyncio.Task[None]] = set()
         self.progress: dict[bytes, execution_pb2.Progress] = {}
 
@@ -73,7 +73,7 @@ class WorkStreams:
             raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "a Work stream must begin with hello")
         outbox = _Outbox()
         session = self._session(first.hello, outbox)
-        self._outboxes.add(outbox)
+        self._outboxes[session] = outbox
         outbox.message.welcome.CopyFrom(self._welcome())
         receiver = asyncio.create_task(self._receive(first, requests, session, outbox))
         outbox.changed.set()
@@ -90,7 +90,7 @@ class WorkStreams:
                     yield message
         finally:
             receiver.cancel()
-            self._outboxes.discard(outbox)
+            del self._outboxes[session]
             self._dispatch.close(session)
             if session.leases:
                 self._spawn(self._lose_later(session))
@@ -113,14 +113,14 @@ class WorkStreams:
         """Tells every worker that this server goes away; no more leases are granted."""
         for session in self._dispatch.sessions:
             session.draining, session.credit = True, 0
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.message.drain.reason = "the server is shutting down"
             outbox.changed.set()
 
     def end(self) -> None:
         """Ends the streams of workers that still hold leases: they take those to another server."""
         self._has_ended = True
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.changed.set()
 
     def describe(self) -> list[str]:
@@ -147,12 +147,17 @@ class WorkStreams:
         return texts
 
     def close_silent(self) -> None:
-        """Gives up workers that have not sent anything for as long as a lease lives."""
+        """Gives up workers that have not sent anything for as long as a lease lives, and ends their streams."""
         now = asyncio.get_running_loop().time()
-        for session in list(self._dispatch.sessions):
-            if session.hello is not None and now - session.seen > self._settings.lease_duration:
+        for session, outbox in self._outboxes.items():
+            if session.open and now - session.seen > self._settings.lease_duration:
                 _log.warning("worker %s went silent", session.worker)
                 self._dispatch.close(session)
+                # If it comes back it learns what it has lost, and connects again to be given work.
+                for token in session.leases:
+                    session.on_revoke(token, pb.Revocation.REASON_LOST)
+                outbox.ended = True
+                outbox.changed.set()
                 self._spawn(self._lose_later(session, grace=0))
 
     # --- receiving
@@ -224,7 +229,12 @@ class WorkStreams:
 
     async def _attach(self, token: bytes, session: Session, outbox: _Outbox) -> None:
         parts = identity.split_token(token)
-        record = await self._store.attach(*parts) if parts is not None else None
+        record = None
+        if parts is not None:
+            # The stream may break while it is attached.
+            self._dispatch.doubts.add(parts[1], was_held=True)
+            record = await self._store.attach(*parts)
+            self._dispatch.doubts.remove(parts[1])
         if record is None:
             outbox.message.revocations.add(token=token, reason=pb.Revocation.REASON_LOST)
             outbox.changed.set()
