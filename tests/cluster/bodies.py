@@ -32,11 +32,13 @@ def cached(a: int) -> int:
 
 @lacewing.task(name="wait")
 def wait(folder: str) -> int:
-    """Notes that its attempt runs, in a file named after it, and waits until there is a file `go`."""
+    """Notes in files named after its attempt that it runs, until it ends, which it does once there is a file `go`."""
     attempt = lacewing.current_attempt().attempt
+    Path(folder, f"running-{attempt}").touch()
     Path(folder, f"attempt-{attempt}").write_text(str(os.getpid()))
     while not Path(folder, "go").exists():
         _never.wait(0.005)
+    Path(folder, f"running-{attempt}").unlink()
     return attempt
 
 

@@ -1,9 +1,9 @@
-"""A connection to a store on which news can be lost."""
+"""A connection to a store on which news and answers can be lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 
@@ -13,42 +13,64 @@ class Wire:
     Attributes:
         url: Where it listens.
         is_deaf: While True, what the store publishes is dropped on the way.
+        is_mute: While True, what the store answers is dropped on the way.
+        dropped: How often something was.
+        answers: While not set, what the store answers waits on the way.
     """
 
     def __init__(self, socket: str) -> None:
         self.url = ""
         self.is_deaf = False
+        self.is_mute = False
         self.dropped = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
         self._socket = socket
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """Breaks every connection, without a word to either side."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Passes on both ways until one side ends."""
         far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
-        subscribed = asyncio.Event()
+        both = {writer, far_writer}
+        self._writers |= both
+        is_subscription = False
 
-        async def up() -> None:
+        async def up(data: bytes) -> bool:
+            nonlocal is_subscription
+            is_subscription |= b"SUBSCRIBE" in data
+            return True
+
+        async def down(_: bytes) -> bool:
+            if is_subscription:  # it is sent nothing but news
+                return not self.is_deaf
+            await self.answers.wait()
+            return not self.is_mute
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, far_writer, up))
+                group.create_task(self._pass_on(far_reader, writer, down))
+        finally:
+            self._writers -= both
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Callable[[bytes], Awaitable[bool]]
+    ) -> None:
+        try:
             while data := await reader.read(64 * 1024):
-                if b"SUBSCRIBE" in data:
-                    subscribed.set()
-                far_writer.write(data)
-            far_writer.close()
-
-        async def down() -> None:
-            while data := await far_reader.read(64 * 1024):
-                # A connection that subscribes is sent nothing else.
-                if subscribed.is_set() and self.is_deaf:
-                    self.dropped += 1
-                else:
+                if await passes(data):
                     writer.write(data)
+                else:
+                    self.dropped += 1
+        except ConnectionError:
+            pass  # Cut: the other direction ends too.
+        finally:
             writer.close()
-
-        self._tasks = {*self._tasks, asyncio.create_task(up()), asyncio.create_task(down())}
-
-    def close(self) -> None:
-        """Passes on nothing more."""
-        for task in self._tasks:
-            task.cancel()
 
 
 @asynccontextmanager
@@ -61,5 +83,5 @@ async def wire_to(url: str) -> AsyncIterator[Wire]:
         yield wire
     finally:
         listener.close()
-        wire.close()
-        await asyncio.gather(*wire._tasks, return_exceptions=True)
+        wire.cut()
+        await listener.wait_closed()

@@ -103,14 +103,21 @@ class Stream:
 
 @asynccontextmanager
 async def working(
-    address: str, *, name: str = "raw", credit: int = 1, held: Sequence[pb.Lease] = (), offer: pb.Offer = OFFER
+    address: str,
+    *,
+    credit: int = 1,
+    held: Sequence[pb.Lease] = (),
+    offer: pb.Offer = OFFER,
+    beats: bool = True,
 ) -> AsyncIterator[Stream]:
     """Opens a stream for the time of a block; its end is that of a worker that is killed."""
     async with grpc.aio.insecure_channel(address) as channel:
         call: Any = worker_service_pb2_grpc.WorkerServiceStub(channel).Work()
         stream = Stream(call)
-        background = [asyncio.create_task(stream.read()), asyncio.create_task(stream.beat())]
-        hello = pb.Hello(worker=name, offer=offer, held_leases=[lease.token for lease in held])
+        background = [asyncio.create_task(stream.read())]
+        if beats:
+            background.append(asyncio.create_task(stream.beat()))
+        hello = pb.Hello(worker="raw", offer=offer, held_leases=[lease.token for lease in held])
         await stream.send(hello=hello, credit=credit)
         await stream.until_welcome()
         try:
