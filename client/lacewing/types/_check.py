@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from lacewing.types._assign import admits_none
 from lacewing.types._codecs import Codec, Form, compile_type
-from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
+from lacewing.types._problem import MAX_COUNTED, ConversionError, Problem, field_segment, unknown_name
 from lacewing.v1 import interface_pb2, literals_pb2, types_pb2
 
 
@@ -117,6 +117,8 @@ class InterfaceChecker:
         problems: list[Problem] = []
         codecs = self._codecs
         for name in sorted(literals):  # The order of a protobuf map is another in every process.
+            if len(problems) >= MAX_COUNTED:
+                break
             codec = codecs.get(name)
             if codec is None:
                 kind = self._root.removesuffix("s")

@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2
 from lacewing.types._check import compile_variables
 from lacewing.types._codecs import Codec, Form
 from lacewing.types._msgpack import struct_tree
-from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
+from lacewing.types._problem import ConversionError, Gathering, field_segment, unknown_name
 from lacewing.v1 import interface_pb2, literals_pb2
 
 
@@ -58,15 +58,14 @@ class JsonConverter:
         if isinstance(values, struct_pb2.Struct):
             values = struct_tree(values)
         converted: dict[str, literals_pb2.Literal] = {}
-        problems: list[Problem] = []
+        gathering = Gathering()
         for name, value in values.items():
             try:
                 codec = self._codec(name)
                 converted[name] = codec.to_literal(codec.read(value, Form.JSON))
             except ConversionError as error:
-                problems.extend(error.under(self._root + field_segment(name)).problems)
-        if problems:
-            raise ConversionError(problems)
+                gathering.add(self._root + field_segment(name), error)
+        gathering.finish()
         return literals_pb2.LiteralMap(literals=converted)
 
     def to_json(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
@@ -78,7 +77,7 @@ class JsonConverter:
             ConversionError: A literal does not have its type, or its name does not exist.
         """
         converted: dict[str, Any] = {}
-        problems: list[Problem] = []
+        gathering = Gathering()
         for name in sorted(literals.literals):
             literal = literals.literals[name]
             try:
@@ -89,9 +88,8 @@ class JsonConverter:
                 else:
                     converted[name] = codec.write(codec.from_literal(literal), Form.JSON)
             except ConversionError as error:
-                problems.extend(error.under(self._root + field_segment(name)).problems)
-        if problems:
-            raise ConversionError(problems)
+                gathering.add(self._root + field_segment(name), error)
+        gathering.finish()
         return converted
 
     def _codec(self, name: str) -> Codec:

@@ -80,8 +80,11 @@ def record_literal(tree: object) -> literals_pb2.Literal:
 
 
 def struct_tree(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """Return the tree of a `Struct`. JSON has one kind of number, so whole numbers up to 2^53 are read as integers."""
-    return {key: _value_tree(value) for key, value in struct.fields.items()}
+    """Return the tree of a `Struct`, its keys in order: that of a protobuf map is another in every process.
+
+    JSON has one kind of number, so whole numbers up to 2^53 are read as integers.
+    """
+    return {key: _value_tree(struct.fields[key]) for key in sorted(struct.fields)}
 
 
 def _value_tree(value: struct_pb2.Value) -> Any:

@@ -10,8 +10,11 @@ from typing import NamedTuple
 MAX_PROBLEMS = 20
 """How many problems are shown one by one; the rest is only counted."""
 
-_MAX_COUNTED = 200
+MAX_COUNTED = 200
 """A value is not examined further once this many problems were found: nobody reads the exact count of thousands."""
+
+_MAX_COMPARED = 255
+"""A name that is longer than this is not compared with those that are known: it is no slip of the pen."""
 
 
 class Problem(NamedTuple):
@@ -47,7 +50,7 @@ class ConversionError(ValueError):
         shown = list(map(str, self.problems[:MAX_PROBLEMS]))
         more = len(self.problems) - len(shown)
         if more:
-            at_least = "at least " if len(self.problems) >= _MAX_COUNTED else ""
+            at_least = "at least " if len(self.problems) >= MAX_COUNTED else ""
             shown.append(f"and {at_least}{more} more")
         return "\n".join(shown)
 
@@ -65,7 +68,7 @@ class Gathering:
     def add(self, segment: str, error: ConversionError) -> None:
         """Take over the problems of the part at the path segment; raises them all if these are enough."""
         self.problems.extend(error.under(segment).problems)
-        if len(self.problems) >= _MAX_COUNTED:
+        if len(self.problems) >= MAX_COUNTED:
             self.finish()
 
     def finish(self) -> None:
@@ -91,7 +94,7 @@ def index_segment(index: int) -> str:
 
 def unknown_name(kind: str, name: str, known: Collection[str]) -> str:
     """Return the message for a name that does not exist, with the nearest one that does."""
-    nearest = difflib.get_close_matches(name, known, n=1)
+    nearest = difflib.get_close_matches(name, known, n=1) if len(name) <= _MAX_COMPARED else []
     if nearest:
         return f'no {kind} has this name; did you mean "{nearest[0]}"?'
     if not known:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from lacewing.types import ConversionError, literal_map_from_json
+from lacewing.types import ConversionError, digest_literal_map, literal_map_from_json
 from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
@@ -26,6 +26,8 @@ _CACHE_MODES: Final = frozenset(execution_pb2.CacheMode.values())
 _ADMISSION_MAX: Final = 4_096
 _ADMISSION_BYTES: Final = 4_096
 _FULL_RETRY_SECONDS: Final = 1.0
+_MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
+"""What a look-up that found no entry can come to; a request that is repeated or refused looked nothing up."""
 
 ExecuteRequest = execution_service_pb2.ExecuteRequest
 
@@ -169,7 +171,7 @@ class Executions:
             assert created.hit is not None
             self._counters.hit(task, created.hit.compute_ms)
             return Admitted(record, task, hit=created.hit, recorded=record_hit or bool(request.name))
-        if lookup:
+        if lookup and kind in _MISSES:
             self._counters.miss(task)
         if kind == "leased" and session is not None:
             self._dispatch.hand_over(session, record)
@@ -200,10 +202,7 @@ class Executions:
 
     def _replayed(self, record: ExecutionRecord, task: ReadyTask, packed: bytes) -> Admitted:
         same_task = record.execution.task == task.id
-        if not same_task or (
-            record.inputs != packed
-            and literals_pb2.LiteralMap.FromString(record.inputs) != literals_pb2.LiteralMap.FromString(packed)
-        ):
+        if not same_task or (record.inputs != packed and _digest(task, record.inputs) != _digest(task, packed)):
             shown = names.display_execution(record.execution.id)
             raise DomainError(
                 errors_pb2.ERROR_REASON_EXECUTION_CONFLICT,
@@ -328,6 +327,11 @@ class Executions:
         violations.raise_if_any()
         project, domain = await self._projects.complete(execution.project, execution.domain)
         return identity.execution_id_of(project, domain, execution.name), f"{project}/{domain}/{execution.name}"
+
+
+def _digest(task: ReadyTask, inputs: bytes) -> bytes:
+    """What is equal for equal inputs, whatever their order and encoding, and whether or not a default was given."""
+    return digest_literal_map(task.inputs.complete(literals_pb2.LiteralMap.FromString(inputs)))
 
 
 def _check_request(request: ExecuteRequest) -> None:
