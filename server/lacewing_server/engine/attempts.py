@@ -76,7 +76,7 @@ class Attempts:
         """
         parts = identity.split_token(completion.token)
         if parts is None:
-            raise invalid_field("completions.token", "is not a token of this service")
+            raise _lost(None)
         execution_id, nonce = parts
         if record is None:
             record = await self._store.get(execution_id, inputs=False)
@@ -99,6 +99,11 @@ class Attempts:
             await self.lose(record, lease_guard(nonce), why, revoke=False, keep_nonce=True)
         else:
             raise invalid_field("completions.result", "must be set")
+
+    async def lost(self, token: bytes) -> DomainError:
+        """The refusal of a token that is not, or no longer, that of a lease."""
+        parts = identity.split_token(token)
+        return _lost(await self._store.get(parts[0], inputs=False) if parts is not None else None)
 
     async def _succeed(
         self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion

@@ -9,11 +9,10 @@ from typing import Final
 
 from google.protobuf import json_format
 
-from lacewing.v1 import errors_pb2
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from lacewing_server.domain import identity, limits, names
-from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.domain.errors import Violations
 from lacewing_server.domain.offers import Offer, check_offer
 from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.attempts import Attempts
@@ -92,7 +91,7 @@ class WorkerServicer(WorkerServiceServicer):
             if end:
                 extension.expire_time.FromMilliseconds(end)
             else:
-                extension.error.CopyFrom(to_request_error(_lease_lost()))
+                extension.error.CopyFrom(to_request_error(await self._attempts.lost(heartbeat.token)))
         return response
 
     async def CompleteLeases(self, request: pb.CompleteLeasesRequest, context: Context) -> pb.CompleteLeasesResponse:  # noqa: ARG002, N802 - the RPC
@@ -131,9 +130,3 @@ def _lease_ms(request: pb.AcquireLeasesRequest | pb.ExtendLeasesRequest, violati
 def _check_count(count: int, path: str, violations: Violations) -> None:
     if not 1 <= count <= limits.STREAM_ITEMS_MAX:
         violations.add(path, f"must be 1 to {limits.STREAM_ITEMS_MAX}, got {count}")
-
-
-def _lease_lost() -> DomainError:
-    return DomainError(
-        errors_pb2.ERROR_REASON_LEASE_LOST, "the lease is no longer current; stop the body and drop its result"
-    )
