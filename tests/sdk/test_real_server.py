@@ -255,6 +255,15 @@ async def test_a_name_gives_the_execution_that_exists(client: lacewing.Client) -
         await named.submit(add, 2)
 
 
+async def test_a_request_id_gives_the_execution_that_exists(client: lacewing.Client) -> None:
+    """As a name does, without naming the execution."""
+    repeated = client.with_options(request_id=uuid.uuid4().hex)
+    first, again = await repeated.submit(add, 1), await repeated.submit(add, 1)
+    assert first.id == again.id
+    with pytest.raises(errors.ExecutionConflict):
+        await repeated.submit(add, 2)
+
+
 async def test_registering_says_what_is_registered(client: lacewing.Client) -> None:
     """Equal specs are one version; a version never changes."""
     first, again = (await client.register(add))[0], (await client.register(add))[0]

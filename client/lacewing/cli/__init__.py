@@ -7,14 +7,12 @@ imported when the command runs: help and completion are quick.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command line; say what to install where its libraries are missing."""
-    try:
-        import click  # noqa: F401, PLC0415 - an extra: the thin installation has no command line
-        import rich  # noqa: F401, PLC0415 - likewise
-    except ImportError:
+    if not all(map(find_spec, ("click", "rich"))):
         sys.stderr.write("lacewing: the command line is an extra: pip install 'lacewing[cli]'\n")
         sys.exit(1)
     from lacewing.cli._app import app  # noqa: PLC0415 - needs what was looked for above

@@ -1,14 +1,12 @@
 """`lacewing dev`: a server and a worker in one terminal, for the time of development.
 
-The server runs in this process, with an embedded store. The worker is a process of its own, started again when a file
-changes. It has a process group of its own, so that Ctrl-C reaches this process alone, which ends the worker first and
-then the server: running bodies can still hand in their results.
+Server and worker are processes of their own; the worker is started again when a file changes. Ctrl-C reaches this
+process alone, which ends the worker first and then the server: running bodies can still hand in their results.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -52,8 +50,6 @@ def dev(
 
     Watched are the current folder and those of the named files. What bodies write is shown. Ctrl-C ends all of it.
     """
-    # What the server has to say of trouble; the worker speaks for itself.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s server: %(message)s")
     watched = {Path.cwd(), *(Path(module).resolve().parent for module in modules if module.endswith(".py"))}
     watched.update(Path(folder).resolve() for folder in folders)
     store = {} if data_dir is None else {"data_dir": Path(data_dir), "persist": True}
@@ -74,7 +70,7 @@ def _server(**settings: Any) -> Iterator[str]:
         raise
     except Exception as error:
         # The server is found by an entry point: the types of what it raises are not known here.
-        raise click.ClickException(f"the server cannot start: {error}") from error
+        raise click.ClickException(str(error)) from error
     try:
         yield server.address
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
@@ -20,11 +21,10 @@ class _Line:
         self.execution: Execution | None = None
         self._spinner = Spinner("dots")
 
-    def __rich__(self) -> RenderableType:
-        text = summary(self.execution) if self.execution is not None else Text("submitting")
-        text.no_wrap, text.overflow = True, "ellipsis"
-        self._spinner.update(text=text)
-        return self._spinner
+    def __rich__(self) -> Text:
+        frame = int(time.monotonic() * 1000 / self._spinner.interval) % len(self._spinner.frames)
+        line = Text(self._spinner.frames[frame] + " ", no_wrap=True, overflow="ellipsis")
+        return line.append_text(summary(self.execution)) if self.execution is not None else line
 
 
 class Display:

@@ -150,7 +150,7 @@ def _metavar(literal_type: types_pb2.LiteralType) -> str:
 def _record_fields(literal_type: types_pb2.LiteralType) -> str:
     """Return what a record holds, if that is known."""
     fields = literal_type.structure.dataclass_type
-    held = ", ".join(f"{name} {describe_type(field)}" for name, field in fields.items())
+    held = ", ".join(f"{name} {describe_type(field)}" for name, field in sorted(fields.items()))
     return f"A JSON object of {held}." if held else ""
 
 

@@ -88,14 +88,19 @@ class _Run(click.Group):
         except (LacewingError, TimeoutError):
             return []
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        """Return the command of a task."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a task; none to a shell that completes, if the server does not tell it at once."""
         task = task_id(cmd_name)
 
         async def fetch(client: Client) -> task_pb2.TaskVersion:
             return (await client.get_task(task)).task_version
 
-        return _TaskCommand(_with_server(ctx, fetch))
+        if not ctx.resilient_parsing:
+            return _TaskCommand(_with_server(ctx, fetch))
+        try:
+            return _TaskCommand(_with_server(ctx, fetch, _COMPLETION_SECONDS))
+        except (LacewingError, TimeoutError):
+            return None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
         """Complete the name of a task, without the interface of each."""
@@ -204,7 +209,7 @@ def _told_when_interrupted(reference: str) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        say(f"{reference} goes on. Follow it: lacewing watch {reference}   End it: lacewing cancel {reference}")
+        say(f"{reference} goes on. Follow it: lacewing watch {reference}\nEnd it: lacewing cancel {reference}")
         raise
 
 
