@@ -124,7 +124,7 @@ class Lifecycle(RuleBasedStateMachine):
         leased: list[ExecutionRecord] = []
         refusal: int | None = None
         try:
-            with engine.session() if direct else contextlib.nullcontext(leased) as leased:
+            async with engine.session() if direct else contextlib.nullcontext(leased) as leased:
                 admitted = await engine.executions.create(request, record_hit=record_hit)
         except DomainError as error:
             refusal = error.reason
@@ -139,7 +139,8 @@ class Lifecycle(RuleBasedStateMachine):
         record = admitted.record
         if not admitted.replayed:
             self.known[record.id] = Known()
-        self.known[record.id].tokens += [token_of(each) for each in leased]
+        for each in leased:
+            self.known[each.id].tokens.append(token_of(each))
         if repeated:
             after = await dump(engine.store)
             again = await self.world.engines[1].executions.create(request, record_hit=record_hit)

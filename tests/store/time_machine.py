@@ -32,6 +32,11 @@ end
 """
 
 
+def command(prefix: bytes, seconds: float) -> tuple[bytes | str | int, ...]:
+    """The command that makes it so much later, for everything that the scripts compare with the time of Redis."""
+    return ("EVAL", prelude() + _MOVE, 1, prefix, b"time-machine", round(seconds * 1000))
+
+
 async def advance(store: Store, seconds: float) -> None:
-    """Makes it so much later, for everything that the scripts compare with the time of Redis."""
-    await store.call("EVAL", prelude() + _MOVE, 1, store.keys.prefix, store.server, round(seconds * 1000))
+    """Makes it so much later for a store."""
+    await store.call(*command(store.keys.prefix, seconds))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -82,18 +82,20 @@ class Engine:
         await self.dispatch.load_catalog()
         return (await self.tasks.resolve(version.id))[0]
 
-    @contextmanager
-    def session(self, worker: str = "streamer", *, credit: int = 0) -> Iterator[list[ExecutionRecord]]:
-        """A worker's stream that takes any task; what it is leased is in the list, and stays leased at the end."""
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[list[ExecutionRecord]]:
+        """A worker's stream with one credit; what it is leased is in the list, and stays leased at the end."""
         leased: list[ExecutionRecord] = []
         offer = Offer(worker_service_pb2.Offer(task_types=["python-task"]), "default", "development")
-        session = Session(worker, offer, leased.append, lambda _token, _reason: None, credit=credit)
+        session = Session("streamer", offer, leased.append, lambda _token, _reason: None)
         self.dispatch.open(session)
-        session.credit += 1  # without a grant: only a direct lease uses it
+        session.credit += 1  # without a grant, so that it is rather used for a direct lease than for what is queued
         try:
             yield leased
         finally:
             self.dispatch.close(session)
+            while self.dispatch._claiming:
+                await asyncio.wait(self.dispatch._claiming.values())
 
     async def claim(
         self, task: ReadyTask, *, worker: str = "unary", lease_ms: int = LEASE_MS

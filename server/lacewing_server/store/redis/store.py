@@ -249,7 +249,7 @@ class Store:
             self._learn_clock(reply[2])
             return Created(kind, record, codec.unpack_entry(reply[1]), reply[2])
         if kind in {"leased", "queued", "waiting"}:
-            now = reply[1]
+            now, record.cache_status = reply[1], reply[2]
             self._learn_clock(now)
             record.create_ms = record.queued_ms = now
             if creation.deadline:
@@ -264,7 +264,7 @@ class Store:
                 else:
                     record.owner = self.server
             elif kind == "waiting":
-                record.set_meta(record.meta + reply[2])
+                record.set_meta(record.meta + reply[3])
             return Created(kind, record, None, now)
         return Created(kind)
 

@@ -4,7 +4,8 @@
 --   worker, unary_lease, patch
 --   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' or ''. expected_latest: a version, or ''.
 --   nonce and worker: for a lease at once, or ''. unary_lease: ms, or 0. patch: of a serialized cache, or ''
--- returns: exists, record | task | hit, entry, now | absent | full, length | leased, now | queued, now | waiting, now, patch
+-- returns: exists, record | task | hit, entry, now | absent | full, length | leased, now, cache status
+--   | queued, now, cache status | waiting, now, cache status, patch
 local existing = redis.call('GET', P .. 'x:' .. id)
 if existing then return {'exists', existing} end
 local h = {struct.unpack(HEADER, header)}
@@ -42,7 +43,7 @@ if lookup ~= '' then
     h[STATE], h.meta = WAITING, h.meta .. entry:sub(15)
     redis.call('RPUSH', P .. 'mw:' .. h[CACHE_KEY], id .. patch)
     store()
-    return {'waiting', now, entry:sub(15)}
+    return {'waiting', now, h[CACHE_STATUS], entry:sub(15)}
   end
 end
 local length = redis.call('LLEN', P .. 'q:' .. h[QUEUE_REF])
@@ -52,9 +53,9 @@ if nonce ~= '' and length == 0 then
   h[STATE] = RUNNING
   lease(id, h, nonce, worker, tonumber(unary_lease), now)
   store()
-  return {'leased', now}
+  return {'leased', now, h[CACHE_STATUS]}
 end
 h[STATE] = QUEUED
 store()
 make_ready(id, h, false)
-return {'queued', now}
+return {'queued', now, h[CACHE_STATUS]}
