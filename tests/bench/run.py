@@ -116,7 +116,7 @@ def speed_rows(rounds: Rounds) -> Iterable[Row]:
     ):
         ratio = rounds.ratio(case, "echo", p50)
         get = rounds.ratio(case, "get", p50)
-        yield Row(name, rounds.median(case, p50), "µs", "echo p50", ratio, f"{budget} × echo", budget.holds(ratio), get)
+        yield Row(name, rounds.median(case, p50), "µs", "echo", ratio, f"{budget} ×", budget.holds(ratio), get)
     for name, case, budget in (
         (f"memo hits, unary, {FLIGHT} in flight", "hit 64", at_least(0.8)),
         (f"executions, unary, {FLIGHT} in flight", "execution 64", at_least(0.5)),
@@ -124,7 +124,7 @@ def speed_rows(rounds: Rounds) -> Iterable[Row]:
     ):
         ratio = rounds.ratio(case, "echo 64", rate)
         get = rounds.ratio(case, "get 64", rate)
-        yield Row(name, rounds.median(case, rate), "/s", "echo /s", ratio, f"{budget} × echo", budget.holds(ratio), get)
+        yield Row(name, rounds.median(case, rate), "/s", "echo", ratio, f"{budget} ×", budget.holds(ratio), get)
 
 
 def cpu_rows(rounds: Rounds) -> Iterable[Row]:
@@ -212,7 +212,7 @@ def growth_rows(world: World, rounds: int, stored: int, advance: Callable[[], No
         "µs",
         "before",
         after / before,
-        f"{budget} × before",
+        f"{budget} ×",
         budget.holds(after / before),
     )
     world.worker.__exit__(None, None, None)
@@ -228,7 +228,7 @@ def growth_rows(world: World, rounds: int, stored: int, advance: Callable[[], No
         "µs",
         "one worker",
         hundred / one,
-        f"{budget} × one worker",
+        f"{budget} ×",
         budget.holds(hundred / one),
     )
 
@@ -280,21 +280,20 @@ def measure_all(rounds: int, seconds: float, stored: int, console: Console) -> l
 
 def show(rows: Iterable[Row], console: Console) -> None:
     """Print the table."""
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for column in ("", "value", "ratio", "to", "to redis GET", "budget", ""):
-        table.add_column(
-            column, no_wrap=True, justify="right" if column in {"value", "ratio", "to redis GET"} else "left"
-        )
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("", overflow="fold")
+    for column in ("value", "ratio to", "to GET"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("budget", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in rows:
-        verdict = {None: "", True: "[green]✓[/]", False: "[red]✗[/]"}[row.ok]
         table.add_row(
             row.name,
             f"{row.value:,.{_decimals(row.value)}f} {row.unit}".strip(),
-            _ratio(row.ratio),
-            row.baseline,
+            f"{_ratio(row.ratio)} {row.baseline}".strip(),
             _ratio(row.redis_get_ratio),
             row.budget,
-            verdict,
+            {None: "", True: "[green]✓[/]", False: "[red]✗[/]"}[row.ok],
         )
     console.print(table)
 
