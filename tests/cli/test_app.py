@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import rich
 
 import lacewing
 from cli.console import PROGRAM, Lacewing
@@ -115,3 +116,34 @@ def test_without_its_libraries_it_says_what_to_install() -> None:
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == "lacewing: the command line is an extra: pip install 'lacewing[cli]'\n"
+
+
+def test_without_the_server_its_commands_say_what_to_install(tmp_path: Path) -> None:
+    """They are not listed then. A Python that sees only the SDK and two libraries stands for such an installation."""
+    for library in (click, rich):
+        (tmp_path / library.__name__).symlink_to(Path(str(library.__file__)).parent)
+    path = [str(tmp_path), str(Path(lacewing.__file__).parents[1])]
+
+    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.path += {path!r}; sys.argv[1:] = {arguments!r}; from lacewing.cli import main; main()"
+        return subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+
+    assert ran("serve").returncode == 2
+    assert "'serve' belongs to the server, an extra: pip install 'lacewing[server]'" in ran("serve").stderr
+    listed = {line.split()[0] for line in ran("--help").stdout.splitlines() if line.startswith("  ") and line.strip()}
+    assert "worker" in listed
+    assert not listed & {"serve", "config", "inspect"}
+
+
+def test_other_packages_bring_commands(tmp_path: Path) -> None:
+    """By an entry point; they are listed apart and run like ours."""
+    (tmp_path / "greeting.py").write_text(
+        "import click\n\n\n@click.command()\ndef greet():\n    \"Says hello.\"\n    click.echo('hello')\n"
+    )
+    information = tmp_path / "greeting-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[lacewing.commands]\ngreet = greeting:greet\n")
+    nowhere = Lacewing("127.0.0.1:1")
+    assert nowhere.program("greet", PYTHONPATH=str(tmp_path)) == (0, "hello\n", "")
+    assert "Others:\n  greet  Says hello." in nowhere.program("--help", PYTHONPATH=str(tmp_path)).out

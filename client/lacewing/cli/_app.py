@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from lacewing.cli._failures import reported
 from lacewing.cli.options import common_options
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _ENTRY_POINTS = "lacewing.commands"
 _OTHERS = "Others"
@@ -71,11 +73,11 @@ class _App(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command to run; name the nearest one if there is none."""
-        names = self.list_commands(ctx)
-        if args[0] not in {*names, *_COMMANDS} and not args[0].startswith("-") and not ctx.resilient_parsing:
-            nearest = difflib.get_close_matches(args[0], names, n=1)
+        name = args[0]
+        if name not in _COMMANDS and name not in _found() and not name.startswith("-") and not ctx.resilient_parsing:
+            nearest = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-            ctx.fail(f"No such command '{args[0]}'.{hint}")
+            ctx.fail(f"No such command '{name}'.{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,6 +111,8 @@ class _App(click.Group):
 
 
 def _found() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - looks into all that is installed, which takes a while
+
     return {entry.name: entry for entry in entry_points(group=_ENTRY_POINTS)}
 
 
