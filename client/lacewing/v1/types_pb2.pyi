@@ -56,8 +56,10 @@ class _SimpleTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SimpleType
     SIMPLE_TYPE_ERROR: _SimpleType.ValueType  # 8
     """A failure as a value; an `Error` literal."""
     SIMPLE_TYPE_STRUCT: _SimpleType.ValueType  # 9
-    """A record: a `google.protobuf.Struct`, or a `Binary` literal with the tag `msgpack`. Its shape may be given by
-    `LiteralType.metadata`; if either side gives none, records fit.
+    """A record: a `google.protobuf.Struct`, or a `Binary` literal with the tag `msgpack`. Its fields may be given by
+    `structure.dataclass_type`, and those that must be there by `required` of a JSON Schema in
+    `LiteralType.metadata`. A record fits if either side gives no fields. Otherwise each field of the upstream record
+    must exist downstream and fit, and each field that is required downstream must be required upstream.
     """
 
 class SimpleType(_SimpleType, metaclass=_SimpleTypeEnumTypeWrapper):
@@ -86,8 +88,10 @@ SIMPLE_TYPE_BINARY: SimpleType.ValueType  # 7
 SIMPLE_TYPE_ERROR: SimpleType.ValueType  # 8
 """A failure as a value; an `Error` literal."""
 SIMPLE_TYPE_STRUCT: SimpleType.ValueType  # 9
-"""A record: a `google.protobuf.Struct`, or a `Binary` literal with the tag `msgpack`. Its shape may be given by
-`LiteralType.metadata`; if either side gives none, records fit.
+"""A record: a `google.protobuf.Struct`, or a `Binary` literal with the tag `msgpack`. Its fields may be given by
+`structure.dataclass_type`, and those that must be there by `required` of a JSON Schema in
+`LiteralType.metadata`. A record fits if either side gives no fields. Otherwise each field of the upstream record
+must exist downstream and fit, and each field that is required downstream must be required upstream.
 """
 Global___SimpleType: _TypeAlias = SimpleType  # noqa: Y015
 
@@ -426,9 +430,10 @@ class UnionType(_message.Message):
     """The type of a value that has one of several types; the value says which (`Union.type`).
 
     A union fits a type if each of its variants does. A type that is not a union fits a union if it fits exactly one
-    variant; if it fits several, the pair is ambiguous, and that is an error that names them. `structure.tag` of the
-    variants tells apart those that would otherwise be the same. A variable may be left out of a call if its type is
-    a union with the variant `SIMPLE_TYPE_NONE`.
+    variant. If it fits several, the variant that is the same type is taken; if there is none, the only one that is the
+    same but for its tag, metadata and annotations; otherwise the pair is ambiguous, and that is an error that names
+    them. `structure.tag` of the variants tells apart those that would otherwise be the same. A variable may be left out
+    of a call if its type is a union with the variant `SIMPLE_TYPE_NONE`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -481,8 +486,8 @@ class TypeStructure(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     DATACLASS_TYPE_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
-    """The name of the converter that wrote the type, unique within an SDK. If the upstream type has a tag, the
-    downstream type must have the same one to fit; an upstream type without a tag fits any. Empty: no tag.
+    """The name of the converter that wrote the type, unique within an SDK. If both types have a tag, they fit only if
+    it is the same. Empty: no tag.
     """
     @_builtins.property
     def dataclass_type(self) -> _containers.MessageMap[_builtins.str, Global___LiteralType]:
