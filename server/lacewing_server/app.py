@@ -13,7 +13,7 @@ import time
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from lacewing.v1 import (
@@ -41,6 +41,7 @@ from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.rpc.boundary import GuardedServer
 from lacewing_server.rpc.cache import CacheServicer
 from lacewing_server.rpc.executions import ExecutionServicer
+from lacewing_server.rpc.health import Readiness
 from lacewing_server.rpc.projects import ProjectServicer
 from lacewing_server.rpc.tasks import TaskServicer
 from lacewing_server.rpc.work_stream import WorkStreams
@@ -86,7 +87,7 @@ class Server:
         self._loops: Loops | None = None
         self._grpc: grpc.aio.Server | None = None
         self._shutdown = Shutdown()
-        self._health = health.aio.HealthServicer()
+        self._readiness: Readiness | None = None
 
     async def start(self) -> None:
         """Starts the embedded store if need be, connects, and listens.
@@ -117,7 +118,8 @@ class Server:
     async def stop(self) -> None:
         """Drains and stops; nothing that was accepted is lost."""
         if self._grpc is not None:
-            await self._health.enter_graceful_shutdown()
+            assert self._readiness is not None
+            await self._readiness.stop()
             self._shutdown.begin()
             self._streams.drain()
             if not await self._shutdown.calls_ended(self.settings.shutdown_grace):
@@ -193,15 +195,15 @@ class Server:
         add(ProjectServicer(projects), guarded)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
         add(CacheServicer(Cache(store, tasks)), guarded)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        readiness = Readiness(store, ("", *SERVICES))
+        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         self.address = f"{settings.host}:{port}"
         await server.start()
-        self._grpc = server
-        for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._grpc, self._readiness = server, readiness
+        await readiness.start()
 
 
 def main(settings: Settings) -> int:

@@ -178,9 +178,10 @@ class Pipeline:
         return self._link.send(command)
 
     async def _connect(self) -> None:
+        connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py
+        link: _Link | None = None
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py
                 await connection.connect()
                 writer = connection._writer  # noqa: SLF001 - the hand-over of the transport, see the module's text
                 transport: asyncio.Transport = writer.transport
@@ -193,9 +194,15 @@ class Pipeline:
                 self._link = link
                 self._ready.set()
                 await self._on_connect(self)
-        except (RedisError, OSError, TimeoutError, CommandError) as error:
+        except BaseException as error:
+            # Whatever it was, a cancellation too: what is half open is closed.
             self._ready.clear()
-            raise StoreUnavailableError(f"cannot connect to Redis: {error} ({type(error).__name__})") from error
+            if link is not None:
+                link.close()
+            await connection.disconnect(nowait=True)  # without effect on what was handed over
+            if isinstance(error, (RedisError, OSError, TimeoutError, CommandError)):
+                raise StoreUnavailableError(f"cannot connect to Redis: {error} ({type(error).__name__})") from error
+            raise
 
     async def _keep(self) -> None:
         delay = 0.01

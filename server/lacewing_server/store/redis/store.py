@@ -166,7 +166,10 @@ class Store:
             StoreUnavailableError: If Redis cannot be reached.
         """
         self._on_news, self._on_resubscribe = on_news, on_resubscribe
-        await asyncio.gather(self._pipeline.start(), self._bulk.start(), self._subscription.start())
+        connecting = (self._pipeline.start(), self._bulk.start(), self._subscription.start())
+        for outcome in await asyncio.gather(*connecting, return_exceptions=True):  # none goes on when another fails
+            if outcome is not None:
+                raise outcome
 
     async def close(self) -> None:
         """Closes the connections."""
