@@ -154,6 +154,7 @@ class Server:
         attempts = Attempts(store, tasks, wakeups)
         dispatch = Dispatch(store, attempts)
         attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
+        dispatch.on_progress = wakeups.progressed
         executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown)
         streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings, shutdown)
 

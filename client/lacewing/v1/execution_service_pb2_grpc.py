@@ -165,7 +165,8 @@ class ExecutionServiceServicer(object):
     def WatchExecution(self, request, context):
         """Streams an execution: first as it is, then after each change, until it has ended.
 
-        States that follow each other quickly may be skipped; the terminal one never is.
+        States that follow each other quickly may be skipped; the terminal one never is. The execution is also sent, with the
+        revision it has, when its body reports progress to the server that is asked.
 
         Errors:
 

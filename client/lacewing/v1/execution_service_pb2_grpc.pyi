@@ -74,7 +74,8 @@ class ExecutionServiceStub:
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]
     """Streams an execution: first as it is, then after each change, until it has ended.
 
-    States that follow each other quickly may be skipped; the terminal one never is.
+    States that follow each other quickly may be skipped; the terminal one never is. The execution is also sent, with the
+    revision it has, when its body reports progress to the server that is asked.
 
     Errors:
 
@@ -201,7 +202,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_execution_service_pb2.WatchExecutionResponse]:
         """Streams an execution: first as it is, then after each change, until it has ended.
 
-        States that follow each other quickly may be skipped; the terminal one never is.
+        States that follow each other quickly may be skipped; the terminal one never is. The execution is also sent, with the
+        revision it has, when its body reports progress to the server that is asked.
 
         Errors:
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lacewing.v1 import worker_service_pb2
+from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import Offer, QueueEntry
@@ -40,6 +40,8 @@ class Session:
     open: bool = True
     leases: dict[bytes, ExecutionRecord] = field(default_factory=dict)
     """By token, those of a stream."""
+    progress: dict[bytes, execution_pb2.Progress] = field(default_factory=dict)
+    """By token, what the bodies of those last reported."""
     hello: worker_service_pb2.Hello | None = None
     connect_ms: int = 0
     seen: float = 0.0
@@ -60,6 +62,8 @@ class Dispatch:
         self._claiming: dict[bytes, asyncio.Task[None]] = {}
         self.leases: dict[bytes, Session] = {}
         self.doubts = Doubts(store, attempts)
+        self.on_progress: Callable[[bytes], None] = lambda _execution_id: None
+        """Told of which execution a body has reported progress."""
 
     # --- who offers what
     # -----------------------------------------------------------------------------------------------
@@ -156,11 +160,23 @@ class Dispatch:
         session = self.leases.pop(token, None)
         if session is not None:
             session.leases.pop(token, None)
+            session.progress.pop(token, None)
 
     def leased(self, token: bytes) -> ExecutionRecord | None:
         """The execution that a stream's lease is for."""
         session = self.leases.get(token)
         return session.leases.get(token) if session is not None else None
+
+    def progressed(self, session: Session, token: bytes, progress: execution_pb2.Progress) -> None:
+        """The body of a stream's lease has reported how far it is."""
+        session.progress[token] = progress
+        self.on_progress(session.leases[token].id)
+
+    def progress_of(self, record: ExecutionRecord) -> execution_pb2.Progress | None:
+        """What the body of a running attempt last reported, if a stream of this server holds it."""
+        token = identity.lease_token(record.id, record.nonce)
+        session = self.leases.get(token)
+        return session.progress.get(token) if session is not None else None
 
     def revoke(self, token: bytes, reason: int) -> None:
         """Tells the worker of a stream's lease that it is no longer its own."""

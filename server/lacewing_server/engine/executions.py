@@ -273,13 +273,14 @@ class Executions:
     async def watch(
         self, execution: identifiers_pb2.ExecutionId, after_revision: int
     ) -> AsyncIterator[ExecutionRecord]:
-        """Yields an execution after each change, until its end."""
+        """Yields an execution after each change and each progress, until its end."""
         execution_id, shown = await self._identify(execution)
         with self._wakeups.waiting(execution_id) as waiter:
             record = _found(await self._store.watch(execution_id), shown)
             while True:
                 waiter.revision = record.revision
-                if record.revision > after_revision or lifecycle.is_terminal(record.state):
+                has_progressed, waiter.has_progressed = waiter.has_progressed, False
+                if record.revision > after_revision or has_progressed or lifecycle.is_terminal(record.state):
                     after_revision = record.revision
                     yield record
                 if lifecycle.is_terminal(record.state):
@@ -287,6 +288,10 @@ class Executions:
                 self._shutdown.refuse(record)
                 await waiter.changed(None)
                 record = _found(await self._store.get(execution_id), shown)
+
+    def progress(self, record: ExecutionRecord) -> execution_pb2.Progress | None:
+        """What the running body last reported of itself, if this server holds its lease."""
+        return self._dispatch.progress_of(record) if record.state == lifecycle.RUNNING else None
 
     async def cancel(self, execution: identifiers_pb2.ExecutionId, reason: str) -> ExecutionRecord:
         """Cancels an execution."""

@@ -12,7 +12,7 @@ from lacewing_server.domain.record import ExecutionRecord
 class Waiter:
     """One caller that waits for changes of one execution."""
 
-    __slots__ = ("_future", "_loop", "record", "revision")
+    __slots__ = ("_future", "_loop", "has_progressed", "record", "revision")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -21,6 +21,8 @@ class Waiter:
         """The execution after the change, if the change was made here; None: read it."""
         self.revision = 0
         """Of the execution as the caller has seen it last."""
+        self.has_progressed: bool | None = None
+        """Whether its body has reported progress since the caller looked; None: the caller does not care."""
 
     def wake(self, record: ExecutionRecord | None) -> None:
         """Tells of a change."""
@@ -67,6 +69,13 @@ class Wakeups:
         """Wakes all who wait for an execution; ``record`` spares them the reading."""
         for waiter in self._waiters.get(execution_id, ()):
             waiter.wake(record)
+
+    def progressed(self, execution_id: bytes) -> None:
+        """Wakes those who care for the progress of an execution."""
+        for waiter in self._waiters.get(execution_id, ()):
+            if waiter.has_progressed is not None:
+                waiter.has_progressed = True
+                waiter.wake(None)
 
     def wake_all(self) -> None:
         """Wakes all who wait for anything: they have to look again whether they may."""

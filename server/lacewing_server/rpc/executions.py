@@ -211,7 +211,11 @@ class ExecutionServicer(ExecutionServiceServicer):
 
     async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
         task = await self._tasks.ready_for(record)
-        return render(record, task, full=view != BASIC, plain=plain)
+        execution = render(record, task, full=view != BASIC, plain=plain)
+        progress = self._executions.progress(record)
+        if progress is not None:
+            execution.progress.CopyFrom(progress)
+        return execution
 
 
 def _check(request: _Read) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from lacewing.v1 import errors_pb2, execution_pb2
+from lacewing.v1 import errors_pb2
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing_server.domain import identity, limits, names
 from lacewing_server.domain.errors import DomainError, Violations
@@ -64,7 +64,6 @@ class WorkStreams:
         self._has_ended = False
         self._outboxes: dict[Session, _Outbox] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self.progress: dict[bytes, execution_pb2.Progress] = {}
 
     async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
         """Serves one stream to its end."""
@@ -106,7 +105,6 @@ class WorkStreams:
             result.error.CopyFrom(to_request_error(internal(error)))
         if not result.HasField("error") or result.error.reason != errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
             self._dispatch.finished(completion.token)
-            self.progress.pop(completion.token, None)
         return result
 
     def drain(self) -> None:
@@ -213,7 +211,7 @@ class WorkStreams:
         for heartbeat in request.heartbeats:
             if heartbeat.token in session.leases:
                 if heartbeat.HasField("progress"):
-                    self.progress[heartbeat.token] = heartbeat.progress
+                    self._dispatch.progressed(session, heartbeat.token, heartbeat.progress)
             else:
                 session.on_revoke(heartbeat.token, pb.Revocation.REASON_LOST)
         if request.HasField("drain"):
