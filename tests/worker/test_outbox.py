@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from lacewing.v1 import errors_pb2, execution_pb2, worker_service_pb2
@@ -110,3 +112,22 @@ async def test_progress_is_sent_at_once_and_then_now_and_then(outbox: Outbox) ->
     assert messages(outbox) == []
     outbox._next_progress = 0.0  # A second has passed.
     assert [message.heartbeats[0].progress.fraction for message in messages(outbox)] == [0.3]
+
+
+async def test_progress_is_sent_after_an_attempt_that_ended_before_its_own_was(outbox: Outbox) -> None:
+    """What one attempt left unsent does not hold up what the next one reports."""
+    messages(outbox)
+    outbox.report_progress(b"token-1", execution_pb2.Progress(fraction=0.1))
+    messages(outbox)
+    outbox._next_progress = asyncio.get_running_loop().time() + 0.01  # Most of a second has passed.
+    outbox.report_progress(b"token-1", execution_pb2.Progress(fraction=0.2))
+    outbox.complete(completion(1))
+    messages(outbox)
+    outbox.wake.clear()
+    await outbox.wake.wait()
+    assert messages(outbox) == []
+    outbox.wake.clear()
+    outbox.report_progress(b"token-2", execution_pb2.Progress(fraction=0.5))
+    async with asyncio.timeout(5):
+        await outbox.wake.wait()
+    assert [message.heartbeats[0].progress.fraction for message in messages(outbox)] == [0.5]

@@ -129,7 +129,7 @@ class Outbox:
         self._progress[token] = progress
         if self._progress_timer is None:
             loop = asyncio.get_running_loop()
-            self._progress_timer = loop.call_at(max(self._next_progress, loop.time()), self.wake.set)
+            self._progress_timer = loop.call_at(max(self._next_progress, loop.time()), self._progress_falls_due)
 
     def beat(self) -> None:
         """Queue a sign of life."""
@@ -198,6 +198,12 @@ class Outbox:
             self._progress_timer.cancel()
             self._progress_timer = None
         return True
+
+    def _progress_falls_due(self) -> None:
+        # The attempt may have ended meanwhile and left nothing to send: the next report needs a timer of its own.
+        self._progress_timer = None
+        self._next_progress = 0.0
+        self.wake.set()
 
     def _is_progress_due(self) -> bool:
         return bool(self._progress) and asyncio.get_running_loop().time() >= self._next_progress
