@@ -59,6 +59,7 @@ class Loops:
             ("clocks", self._tick, self._clocks),
             ("liveness", self._server_lease / 3, self._liveness),
             ("recheck", 1.0, self._recheck),
+            ("counters", 1.0, self._counters.flush),
         ):
             self._running.append(asyncio.create_task(self._every(seconds, step), name=name))
 
@@ -70,8 +71,8 @@ class Loops:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         try:
-            await self._counters.flush()
             await self._store.call("DEL", self._store.keys.server(self._store.server))
+            await self._counters.flush()
         except DomainError as error:
             _log.warning("could not say good-bye to the store: %s", error)
 
@@ -96,11 +97,15 @@ class Loops:
         self._projects.forget()
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        refused = ""
         while True:
             try:
                 await step()
+                refused = ""
             except DomainError as error:
-                _log.warning("%s", error)
+                if error.reason_name != refused:  # a store that stays away is told once
+                    _log.warning("%s", error)
+                refused = error.reason_name
             except Exception:  # noqa: BLE001 - a loop outlives a fault of one step, which is logged
                 _log.exception("a background step failed")
             await asyncio.sleep(seconds)
@@ -114,13 +119,7 @@ class Loops:
 
     async def _liveness(self) -> None:
         server, keys = self._store.server, self._store.keys
-        lease_ms = round(self._server_lease * 1000)
-        workers = json.dumps(self._describe_workers())
-        _, _, servers = await asyncio.gather(
-            self._store.call("SET", keys.server(server), workers, "PX", lease_ms),
-            self._store.call("SADD", keys.servers, server),
-            self._store.call("SMEMBERS", keys.servers),
-        )
+        servers = await self._store.run("alive", round(self._server_lease * 1000), json.dumps(self._describe_workers()))
         for other in servers:
             if other == server or await self._store.call("EXISTS", keys.server(other)):
                 self._suspects.pop(other, None)
@@ -143,7 +142,6 @@ class Loops:
             _log.info("took over everything of a dead server %s", dead.hex())
 
     async def _recheck(self) -> None:
-        await self._counters.flush()
         await self._dispatch.load_catalog()
         await self._dispatch.doubts.settle()
         self._dispatch.check_all()

@@ -28,7 +28,9 @@ class Projects:
         """Makes sure that the default project exists."""
         project = project_pb2.Project(id=self.default_project, state=project_pb2.Project.STATE_ACTIVE)
         self._stamp(project)
-        await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString())
+        # Asked first, because a store at its memory limit takes not even what changes nothing.
+        if not await self._store.call("HEXISTS", self._store.keys.projects, project.id):
+            await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString())
 
     def forget(self) -> None:
         """Forgets what is at hand: a project has changed somewhere."""

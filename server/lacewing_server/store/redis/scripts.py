@@ -20,6 +20,7 @@ NAMES: Final = (
     "attach",
     "extend",
     "watch",
+    "alive",
     "register",
     "evict",
 )

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Moves the lease of a running attempt to the acting server, whose stream its worker has come back on.
 -- from: RUNNING. to: RUNNING
 -- each: id, nonce

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Leases the next ready executions of a queue.
 -- from: QUEUED. to: RUNNING
 -- args: queue ref, unary lease in ms (0: a stream's), then a nonce and a worker for each lease wanted

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Makes changes of an execution known to the acting server, and returns the record as it is.
 -- changes no state
 -- each: id
