@@ -107,8 +107,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     value by reference.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 19
-    """`RESOURCE_EXHAUSTED`, with `RetryInfo`. As many executions of this task are waiting as its queue may hold.
-    Metadata: `task`, `limit`. Try again later.
+    """`RESOURCE_EXHAUSTED`, with `RetryInfo`. As many executions of this task are waiting as its queue may hold, or as many
+    of this project as it may have. Metadata: `task` or `project`, `limit`. Try again later.
     """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 20
     """`RESOURCE_EXHAUSTED`, with `RetryInfo`. Redis is at its memory limit and takes no new work; running work goes on."""
@@ -196,8 +196,8 @@ ERROR_REASON_VALUE_TOO_LARGE: ErrorReason.ValueType  # 18
 value by reference.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 19
-"""`RESOURCE_EXHAUSTED`, with `RetryInfo`. As many executions of this task are waiting as its queue may hold.
-Metadata: `task`, `limit`. Try again later.
+"""`RESOURCE_EXHAUSTED`, with `RetryInfo`. As many executions of this task are waiting as its queue may hold, or as many
+of this project as it may have. Metadata: `task` or `project`, `limit`. Try again later.
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 20
 """`RESOURCE_EXHAUSTED`, with `RetryInfo`. Redis is at its memory limit and takes no new work; running work goes on."""

@@ -80,6 +80,39 @@ EXECUTION_VIEW_FULL: ExecutionView.ValueType  # 2
 """Everything."""
 Global___ExecutionView: _TypeAlias = ExecutionView  # noqa: Y015
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The same as `PRIORITY_NORMAL`."""
+    PRIORITY_HIGH: _Priority.ValueType  # 1
+    """Ahead of what was queued with normal priority up to 10 minutes before."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """In the order of being queued."""
+    PRIORITY_LOW: _Priority.ValueType  # 3
+    """Behind what is queued with normal priority up to 10 minutes after."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Which of the executions that wait for a worker in the same queue go first.
+
+    A priority is a head start: in a queue, which holds the executions of one task, what is queued counts as queued so
+    much earlier or later. So what is urgent overtakes, and nothing waits for ever. Between queues it has no meaning:
+    projects take turns, and in a project its queues.
+    """
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The same as `PRIORITY_NORMAL`."""
+PRIORITY_HIGH: Priority.ValueType  # 1
+"""Ahead of what was queued with normal priority up to 10 minutes before."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""In the order of being queued."""
+PRIORITY_LOW: Priority.ValueType  # 3
+"""Behind what is queued with normal priority up to 10 minutes after."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class Execution(_message.Message):
     """One request to run one task version with given inputs.
@@ -179,6 +212,7 @@ class Execution(_message.Message):
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     state: Global___Execution.State.ValueType
     """Where it stands."""
     state_reason: _builtins.str
@@ -193,6 +227,8 @@ class Execution(_message.Message):
     """How many attempts were lost to infrastructure. At most `TaskPolicy.max_losses` + 1."""
     worker: _builtins.str
     """The worker that holds the running attempt, or held the last one."""
+    priority: Global___Priority.ValueType
+    """Its priority; never `PRIORITY_UNSPECIFIED`."""
     @_builtins.property
     def id(self) -> _identifiers_pb2.ExecutionId:
         """Its identity. Unset on an answer that came from the cache and was not recorded (see
@@ -282,10 +318,11 @@ class Execution(_message.Message):
         inputs_json: _struct_pb2.Struct | None = ...,
         outputs_json: _struct_pb2.Struct | None = ...,
         progress: Global___Progress | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "progress", b"progress", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "outputs", b"outputs", "outputs_json", b"outputs_json", "progress", b"progress", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "outputs", b"outputs", "outputs_json", b"outputs_json", "priority", b"priority", "progress", b"progress", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

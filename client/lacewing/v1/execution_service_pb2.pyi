@@ -63,6 +63,7 @@ class ExecuteRequest(_message.Message):
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     RECORD_HIT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     plain: _builtins.bool
     """If true, the answer holds `inputs_json` and `outputs_json` instead of typed literals."""
     cache_mode: _execution_pb2.CacheMode.ValueType
@@ -79,6 +80,8 @@ class ExecuteRequest(_message.Message):
     """If true, the execution is cancelled when the caller goes away before its end."""
     record_hit: _builtins.bool
     """If true, a hit in the cache is recorded as an execution of its own. A hit of a request with a name is recorded anyway."""
+    priority: _execution_pb2.Priority.ValueType
+    """Which of the executions that wait for a worker in the same queue go first."""
     @_builtins.property
     def task(self) -> _identifiers_pb2.TaskId:
         """Which task; an empty version means the one registered last. The response says which version ran."""
@@ -123,10 +126,11 @@ class ExecuteRequest(_message.Message):
         wait_timeout: _duration_pb2.Duration | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
         record_hit: _builtins.bool = ...,
+        priority: _execution_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_mode", b"cache_mode", "cancel_on_disconnect", b"cancel_on_disconnect", "deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "name", b"name", "plain", b"plain", "record_hit", b"record_hit", "request_id", b"request_id", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_mode", b"cache_mode", "cancel_on_disconnect", b"cancel_on_disconnect", "deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "name", b"name", "plain", b"plain", "priority", b"priority", "record_hit", b"record_hit", "request_id", b"request_id", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

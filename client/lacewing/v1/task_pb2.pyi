@@ -92,6 +92,8 @@ class TaskPolicy(_message.Message):
     RETENTION_FIELD_NUMBER: _builtins.int
     MAX_QUEUED_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     max_losses: _builtins.int
     """How many attempts may be lost to infrastructure (the worker died, its lease ran out, it was drained) without counting
     as failures of the task. Absent: 3. 0: the first loss is final. At most 1,000.
@@ -107,6 +109,10 @@ class TaskPolicy(_message.Message):
     idempotent: _builtins.bool
     """Whether a body may safely run again after it was interrupted. Absent: true. If false, an attempt that is lost or
     timed out is never repeated, and the task MUST NOT be `discoverable`.
+    """
+    max_concurrency: _builtins.int
+    """How many attempts of this task, all versions together, may run at a time, over all workers and servers. Executions
+    beyond it wait in the queue. Absent: without bound. At least 1. That of the version registered last applies.
     """
     @_builtins.property
     def backoff(self) -> Global___Backoff:
@@ -140,6 +146,12 @@ class TaskPolicy(_message.Message):
     def retention(self) -> _duration_pb2.Duration:
         """How long a finished execution can be read. If unset, the server's setting (7 days unless changed)."""
 
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """How many attempts of this task, all versions together, may start in a time. Executions beyond it wait in the queue. If
+        unset, without bound. That of the version registered last applies.
+        """
+
     def __init__(
         self,
         *,
@@ -153,13 +165,17 @@ class TaskPolicy(_message.Message):
         retention: _duration_pb2.Duration | None = ...,
         max_queued: _builtins.int | None = ...,
         idempotent: _builtins.bool | None = ...,
+        max_concurrency: _builtins.int | None = ...,
+        rate_limit: Global___RateLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_losses", b"max_losses", "max_queued", b"max_queued", "queue_timeout", b"queue_timeout", "retention", b"retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_concurrency", b"_max_concurrency", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_concurrency", b"max_concurrency", "max_losses", b"max_losses", "max_queued", b"max_queued", "queue_timeout", b"queue_timeout", "rate_limit", b"rate_limit", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_losses", b"max_losses", "max_queued", b"max_queued", "non_retryable_codes", b"non_retryable_codes", "queue", b"queue", "queue_timeout", b"queue_timeout", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_concurrency", b"_max_concurrency", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_concurrency", b"max_concurrency", "max_losses", b"max_losses", "max_queued", b"max_queued", "non_retryable_codes", b"non_retryable_codes", "queue", b"queue", "queue_timeout", b"queue_timeout", "rate_limit", b"rate_limit", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
     _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
+    _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
+    _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
     _WhichOneofReturnType__max_losses: _TypeAlias = _typing.Literal["max_losses"]  # noqa: Y015
     _WhichOneofArgType__max_losses: _TypeAlias = _typing.Literal["_max_losses", b"_max_losses"]  # noqa: Y015
     _WhichOneofReturnType__max_queued: _TypeAlias = _typing.Literal["max_queued"]  # noqa: Y015
@@ -167,11 +183,45 @@ class TaskPolicy(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_losses) -> _WhichOneofReturnType__max_losses | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_queued) -> _WhichOneofReturnType__max_queued | None: ...
 
 Global___TaskPolicy: _TypeAlias = TaskPolicy  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """How many attempts may start in a time, over all workers and servers.
+
+    After a pause a whole `count` may start at once; what follows is spread evenly, one in each `period` / `count` (the
+    generic cell rate algorithm).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many attempts may start in the period: 1 to 1,000,000."""
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """The period: 1 ms to one day. If unset, one second."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        period: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class Backoff(_message.Message):
