@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,6 +84,10 @@ class Dispatch:
             if session.offer.fits(entry):
                 self._offers.setdefault(queue_ref, []).append(session)
         self.on_work(queue_ref)
+
+    def queues(self) -> Iterable[QueueEntry]:
+        """The queues there are."""
+        return self._catalog.values()
 
     def offered(self, queue_ref: bytes) -> bool:
         """Whether a worker of this server takes work of the queue."""

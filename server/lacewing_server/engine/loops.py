@@ -12,6 +12,7 @@ from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.janitor import Janitor
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
@@ -51,6 +52,7 @@ class Loops:
         self._reconnect_grace = reconnect_grace
         self._describe_workers = describe_workers
         self._running: list[asyncio.Task[None]] = []
+        self._janitor = Janitor(store, dispatch.queues)
         self._suspects: dict[bytes, float] = {}
 
     def start(self) -> None:
@@ -60,6 +62,7 @@ class Loops:
             ("liveness", self._server_lease / 3, self._liveness),
             ("recheck", 1.0, self._recheck),
             ("counters", 1.0, self._counters.flush),
+            ("janitor", 1.0, self._janitor.step),
         ):
             self._running.append(asyncio.create_task(self._every(seconds, step), name=name))
 

@@ -25,6 +25,7 @@ key                    type         content
 ``t:<task ref>``       hash         a task: its fields, and ``v:<version>`` for each version
 ``tv:<task ref>``      zset         versions by time of registration
 ``tn:<project/domain>`` zset        names of tasks, in lexical order
+``janitor``            string PX    the server that trims the indexes
 ``catalog``            hash         ready queues: queue ref → which task, type and label
 ``p``                  hash         projects: id → serialized ``Project``
 ``ch:<server>``        channel      news for one server

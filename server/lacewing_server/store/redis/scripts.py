@@ -23,6 +23,7 @@ NAMES: Final = (
     "alive",
     "register",
     "evict",
+    "trim",
 )
 
 
