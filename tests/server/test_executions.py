@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -135,14 +132,3 @@ async def test_many_executions_run_over_one_stream(client: lacewing.Client) -> N
     """Results come in the order of the inputs."""
     results = [result async for result in client.map(double, [{"n": n} for n in range(300)])]
     assert results == [2 * n for n in range(300)]
-
-
-async def test_grpcurl_executes_with_plain_json(client: lacewing.Client, address: str) -> None:
-    """The line of the README works with the real binary."""
-    assert await client.execute(double, n=1) == 2
-    grpcurl = Path(sys.executable).with_name("grpcurl")
-    request = '{"task":{"name":"double"},"inputs_json":{"n":4},"plain":true}'
-    command = [str(grpcurl), "-plaintext", "-d", request, address, "lacewing.v1.ExecutionService/Execute"]
-    done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
-    assert done.returncode == 0, done.stderr
-    assert '"o0": 8' in done.stdout
