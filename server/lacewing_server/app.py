@@ -30,6 +30,7 @@ from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.executions import Executions
+from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.leases import UnaryLeases
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.loops import Loops, new_server_id
@@ -183,7 +184,9 @@ class Server:
 
         server = grpc.aio.server(options=_OPTIONS)
         guarded = GuardedServer(server, shutdown)
-        executions_servicer = ExecutionServicer(executions, tasks, Listing(store, projects), shutdown)
+        executions_servicer = ExecutionServicer(
+            executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), shutdown
+        )
         unary = UnaryLeases(dispatch, tasks, shutdown)
         workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)
         add: Any = task_service_pb2_grpc.add_TaskServiceServicer_to_server

@@ -30,6 +30,12 @@ def cached(a: int) -> int:
     return a
 
 
+@lacewing.task(name="failing", retries=1, backoff=lacewing.Backoff(initial=60, jitter=False))
+def failing(a: int) -> int:
+    """Fails, and is tried again much later."""
+    raise ValueError(a)
+
+
 @lacewing.task(name="wait")
 def wait(folder: str) -> int:
     """Notes in files named after its attempt that it runs, until it ends, which it does once there is a file `go`."""
@@ -51,4 +57,4 @@ def note(folder: str, number: int) -> int:
     return number
 
 
-ALL: list[AnyTask] = [add, fragile, cached, wait, note]
+ALL: list[AnyTask] = [add, fragile, cached, failing, wait, note]

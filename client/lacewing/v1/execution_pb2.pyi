@@ -216,7 +216,10 @@ class Execution(_message.Message):
     state: Global___Execution.State.ValueType
     """Where it stands."""
     state_reason: _builtins.str
-    """Why it stands there, for a person to read: what it waits for, which budget ran out. Often empty."""
+    """Why it stands there, for a person to read. QUEUED: that no worker offers the task, that all are busy, or until when a
+    back-off lasts; as it was when the execution was read, up to a few seconds old, and only "waits for a worker" in the
+    answer to its creation. WAITING: for which execution. Else empty.
+    """
     revision: _builtins.int
     """Raised by one with every change of the execution. `WatchExecution` resumes from it."""
     attempt_count: _builtins.int

@@ -850,7 +850,7 @@ class Worker(_message.Message):
 
     @_builtins.property
     def seen_time(self) -> _timestamp_pb2.Timestamp:
-        """When it last sent anything. Up to 5 s old."""
+        """When it last sent anything."""
 
     def __init__(
         self,

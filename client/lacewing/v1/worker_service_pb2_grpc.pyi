@@ -34,7 +34,8 @@ class WorkerServiceStub:
        preceded, on the first lease of a task version, by that version in `task_versions`.
     3. The worker sends `heartbeats` at least each `Welcome.heartbeat_interval`. The server sends `revocations`: the
        worker MUST stop such a body and report nothing of it. A revoked lease gives its credit back to the worker: it may
-       grant it again.
+       grant it again. If the worker sends nothing for `Welcome.lease_duration`, the server revokes all that it holds and
+       ends the stream: it may connect again.
     4. The worker sends `completions`, each answered by an acknowledgement. Completions are idempotent by token: one that
        was not acknowledged before the stream broke MUST be sent again on the next stream.
     5. Either side sends `drain`: the server grants no more leases, the worker finishes those it holds and half-closes.
@@ -74,6 +75,8 @@ class WorkerServiceStub:
     ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
     """Lists the workers that are connected by a `Work` stream to any server.
 
+    Each server publishes its workers three times in its lease (each second by default): that old the list may be.
+
     Errors:
 
     * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
@@ -95,7 +98,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
            preceded, on the first lease of a task version, by that version in `task_versions`.
         3. The worker sends `heartbeats` at least each `Welcome.heartbeat_interval`. The server sends `revocations`: the
            worker MUST stop such a body and report nothing of it. A revoked lease gives its credit back to the worker: it may
-           grant it again.
+           grant it again. If the worker sends nothing for `Welcome.lease_duration`, the server revokes all that it holds and
+           ends the stream: it may connect again.
         4. The worker sends `completions`, each answered by an acknowledgement. Completions are idempotent by token: one that
            was not acknowledged before the stream broke MUST be sent again on the next stream.
         5. Either side sends `drain`: the server grants no more leases, the worker finishes those it holds and half-closes.
@@ -158,6 +162,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_worker_service_pb2.ListWorkersRequest, _abc.Awaitable[_worker_service_pb2.ListWorkersResponse]],
     ) -> _abc.Awaitable[_worker_service_pb2.ListWorkersResponse]:
         """Lists the workers that are connected by a `Work` stream to any server.
+
+        Each server publishes its workers three times in its lease (each second by default): that old the list may be.
 
         Errors:
 

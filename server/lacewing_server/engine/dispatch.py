@@ -89,6 +89,10 @@ class Dispatch:
         """The queues there are."""
         return self._catalog.values()
 
+    def queue(self, queue_ref: bytes) -> QueueEntry | None:
+        """A queue, if it is known here."""
+        return self._catalog.get(queue_ref)
+
     def offered(self, queue_ref: bytes) -> bool:
         """Whether a worker of this server takes work of the queue."""
         return bool(self._offers.get(queue_ref))

@@ -14,6 +14,7 @@ from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Admitted, Executions
+from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size
 from lacewing_server.engine.shutdown import Shutdown
@@ -32,10 +33,13 @@ _Read: TypeAlias = (
 class ExecutionServicer(ExecutionServiceServicer):
     """Translates between the wire and :class:`Executions`."""
 
-    def __init__(self, executions: Executions, tasks: Tasks, listing: Listing, shutdown: Shutdown) -> None:
+    def __init__(
+        self, executions: Executions, tasks: Tasks, listing: Listing, fleet: Fleet, shutdown: Shutdown
+    ) -> None:
         self._executions = executions
         self._tasks = tasks
         self._listing = listing
+        self._fleet = fleet
         self._shutdown = shutdown
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802 - the RPC's name
@@ -212,6 +216,8 @@ class ExecutionServicer(ExecutionServiceServicer):
     async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
         task = await self._tasks.ready_for(record)
         execution = render(record, task, full=view != BASIC, plain=plain)
+        if record.state == lifecycle.QUEUED and not record.not_before_ms:
+            execution.state_reason = await self._fleet.why_queued(record)
         progress = self._executions.progress(record)
         if progress is not None:
             execution.progress.CopyFrom(progress)

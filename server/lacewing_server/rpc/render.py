@@ -109,6 +109,7 @@ def _reason(record: ExecutionRecord, execution: execution_pb2.Execution) -> str:
         return f"waits for {execution.cache.producer.name}, which computes the same cache entry"
     if record.state == lifecycle.QUEUED:
         if record.not_before_ms:
-            return "waits out the back-off after a failed attempt"
+            until = execution.retry_time.ToJsonString()
+            return f"waits out the back-off after a failed attempt, until {until}"
         return "waits for a worker"
     return ""
