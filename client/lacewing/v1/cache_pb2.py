@@ -24,19 +24,20 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lacewing.v1 import audit_pb2 as lacewing_dot_v1_dot_audit__pb2
 from lacewing.v1 import identifiers_pb2 as lacewing_dot_v1_dot_identifiers__pb2
 from lacewing.v1 import literals_pb2 as lacewing_dot_v1_dot_literals__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lacewing/v1/cache.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\"\xd4\x02\n\nCacheEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x15\n\rcache_version\x18\x03 \x01(\t\x12*\n\x08producer\x18\x04 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x10\x63ompute_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9e\x01\n\nCacheStats\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x11\n\thit_count\x18\x02 \x01(\x03\x12\x12\n\nmiss_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x03\x12\x31\n\x0esaved_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lacewing/v1/cache.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\"\x89\x03\n\nCacheEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x15\n\rcache_version\x18\x03 \x01(\t\x12*\n\x08producer\x18\x04 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x10\x63ompute_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x0enondeterminism\x18\n \x01(\x0b\x32\x1b.lacewing.v1.Nondeterminism\"\xf7\x01\n\nCacheStats\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x11\n\thit_count\x18\x02 \x01(\x03\x12\x12\n\nmiss_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x03\x12\x31\n\x0esaved_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x16\n\x0e\x65viction_count\x18\x07 \x01(\x03\x12\x13\n\x0b\x61udit_count\x18\x08 \x01(\x03\x12\x16\n\x0emismatch_count\x18\t \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lacewing.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHEENTRY']._serialized_start=165
-  _globals['_CACHEENTRY']._serialized_end=505
-  _globals['_CACHESTATS']._serialized_start=508
-  _globals['_CACHESTATS']._serialized_end=666
+  _globals['_CACHEENTRY']._serialized_start=190
+  _globals['_CACHEENTRY']._serialized_end=583
+  _globals['_CACHESTATS']._serialized_start=586
+  _globals['_CACHESTATS']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

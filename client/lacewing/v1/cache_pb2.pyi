@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import literals_pb2 as _literals_pb2
 import builtins as _builtins
@@ -39,6 +40,7 @@ class CacheEntry(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     COMPUTE_DURATION_FIELD_NUMBER: _builtins.int
+    NONDETERMINISM_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: 32 hexadecimal digits."""
     cache_version: _builtins.str
@@ -69,6 +71,12 @@ class CacheEntry(_message.Message):
     def compute_duration(self) -> _duration_pb2.Duration:
         """How long the body took that computed the outputs: what each hit saves."""
 
+    @_builtins.property
+    def nondeterminism(self) -> _audit_pb2.Nondeterminism:
+        """The first finding of an audit that the task now gives other outputs: the entry is NONDETERMINISTIC. It is still served.
+        Unset if none was made.
+        """
+
     def __init__(
         self,
         *,
@@ -81,10 +89,11 @@ class CacheEntry(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         compute_duration: _duration_pb2.Duration | None = ...,
+        nondeterminism: _audit_pb2.Nondeterminism | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "create_time", b"create_time", "expire_time", b"expire_time", "outputs", b"outputs", "producer", b"producer", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "create_time", b"create_time", "expire_time", b"expire_time", "nondeterminism", b"nondeterminism", "outputs", b"outputs", "producer", b"producer", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_version", b"cache_version", "compute_duration", b"compute_duration", "create_time", b"create_time", "expire_time", b"expire_time", "key", b"key", "outputs", b"outputs", "producer", b"producer", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_version", b"cache_version", "compute_duration", b"compute_duration", "create_time", b"create_time", "expire_time", b"expire_time", "key", b"key", "nondeterminism", b"nondeterminism", "outputs", b"outputs", "producer", b"producer", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,7 +101,7 @@ Global___CacheEntry: _TypeAlias = CacheEntry  # noqa: Y015
 
 @_typing.final
 class CacheStats(_message.Message):
-    """What the cache did for one task since its first execution."""
+    """What the cache did since the first execution, for one task or for all tasks of a project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -101,15 +110,29 @@ class CacheStats(_message.Message):
     MISS_COUNT_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     SAVED_DURATION_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_COUNT_FIELD_NUMBER: _builtins.int
+    AUDIT_COUNT_FIELD_NUMBER: _builtins.int
+    MISMATCH_COUNT_FIELD_NUMBER: _builtins.int
     hit_count: _builtins.int
     """Look-ups that found an entry."""
     miss_count: _builtins.int
     """Look-ups that did not."""
     entry_count: _builtins.int
     """Entries there are."""
+    size_bytes: _builtins.int
+    """What the entries that there are count for the bound of their project (`ProjectLimits.cache_max_bytes`): their outputs,
+    what is kept with them, and 400 bytes for each.
+    """
+    eviction_count: _builtins.int
+    """Entries that had to go to keep the bound."""
+    audit_count: _builtins.int
+    """Hits and entries that were run again, and whose outputs were compared."""
+    mismatch_count: _builtins.int
+    """Those whose outputs differed."""
     @_builtins.property
     def task(self) -> _identifiers_pb2.TaskId:
-        """The task; its version is empty: versions share the cache."""
+        """The task; its version is empty: versions share the cache. For a project only that is set."""
 
     @_builtins.property
     def saved_duration(self) -> _duration_pb2.Duration:
@@ -123,10 +146,14 @@ class CacheStats(_message.Message):
         miss_count: _builtins.int = ...,
         entry_count: _builtins.int = ...,
         saved_duration: _duration_pb2.Duration | None = ...,
+        size_bytes: _builtins.int = ...,
+        eviction_count: _builtins.int = ...,
+        audit_count: _builtins.int = ...,
+        mismatch_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saved_duration", b"saved_duration", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "hit_count", b"hit_count", "miss_count", b"miss_count", "saved_duration", b"saved_duration", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_count", b"audit_count", "entry_count", b"entry_count", "eviction_count", b"eviction_count", "hit_count", b"hit_count", "mismatch_count", b"mismatch_count", "miss_count", b"miss_count", "saved_duration", b"saved_duration", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,12 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lacewing.v1 import audit_pb2 as lacewing_dot_v1_dot_audit__pb2
 from lacewing.v1 import cache_pb2 as lacewing_dot_v1_dot_cache__pb2
 from lacewing.v1 import identifiers_pb2 as lacewing_dot_v1_dot_identifiers__pb2
+from lacewing.v1 import literals_pb2 as lacewing_dot_v1_dot_literals__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flacewing/v1/cache_service.proto\x12\x0blacewing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/cache.proto\x1a\x1dlacewing/v1/identifiers.proto\"#\n\x14GetCacheEntryRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"?\n\x15GetCacheEntryResponse\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.lacewing.v1.CacheEntry\"c\n\x17ListCacheEntriesRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x18ListCacheEntriesResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.lacewing.v1.CacheEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x18\x45victCacheEntriesRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x32\n\x0e\x63reated_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x19\x45victCacheEntriesResponse\x12\x15\n\revicted_count\x18\x01 \x01(\x03\"9\n\x14GetCacheStatsRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\"?\n\x15GetCacheStatsResponse\x12&\n\x05stats\x18\x01 \x01(\x0b\x32\x17.lacewing.v1.CacheStats2\x97\x03\n\x0c\x43\x61\x63heService\x12[\n\rGetCacheEntry\x12!.lacewing.v1.GetCacheEntryRequest\x1a\".lacewing.v1.GetCacheEntryResponse\"\x03\x90\x02\x01\x12\x64\n\x10ListCacheEntries\x12$.lacewing.v1.ListCacheEntriesRequest\x1a%.lacewing.v1.ListCacheEntriesResponse\"\x03\x90\x02\x01\x12g\n\x11\x45victCacheEntries\x12%.lacewing.v1.EvictCacheEntriesRequest\x1a&.lacewing.v1.EvictCacheEntriesResponse\"\x03\x90\x02\x02\x12[\n\rGetCacheStats\x12!.lacewing.v1.GetCacheStatsRequest\x1a\".lacewing.v1.GetCacheStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flacewing/v1/cache_service.proto\x12\x0blacewing.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x17lacewing/v1/cache.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\"#\n\x14GetCacheEntryRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"?\n\x15GetCacheEntryResponse\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.lacewing.v1.CacheEntry\"c\n\x17ListCacheEntriesRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x18ListCacheEntriesResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.lacewing.v1.CacheEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x18\x45victCacheEntriesRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x32\n\x0e\x63reated_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x19\x45victCacheEntriesResponse\x12\x15\n\revicted_count\x18\x01 \x01(\x03\"J\n\x14GetCacheStatsRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\x0f\n\x07project\x18\x02 \x01(\t\"?\n\x15GetCacheStatsResponse\x12&\n\x05stats\x18\x01 \x01(\x0b\x32\x17.lacewing.v1.CacheStats\"\xa9\x01\n\x10\x41uditTaskRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12,\n\x0binputs_json\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0e\n\x06sample\x18\x05 \x01(\x05\"=\n\x11\x41uditTaskResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.AuditResult2\xe5\x03\n\x0c\x43\x61\x63heService\x12[\n\rGetCacheEntry\x12!.lacewing.v1.GetCacheEntryRequest\x1a\".lacewing.v1.GetCacheEntryResponse\"\x03\x90\x02\x01\x12\x64\n\x10ListCacheEntries\x12$.lacewing.v1.ListCacheEntriesRequest\x1a%.lacewing.v1.ListCacheEntriesResponse\"\x03\x90\x02\x01\x12g\n\x11\x45victCacheEntries\x12%.lacewing.v1.EvictCacheEntriesRequest\x1a&.lacewing.v1.EvictCacheEntriesResponse\"\x03\x90\x02\x02\x12[\n\rGetCacheStats\x12!.lacewing.v1.GetCacheStatsRequest\x1a\".lacewing.v1.GetCacheStatsResponse\"\x03\x90\x02\x01\x12L\n\tAuditTask\x12\x1d.lacewing.v1.AuditTaskRequest\x1a\x1e.lacewing.v1.AuditTaskResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,22 +45,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHESERVICE'].methods_by_name['EvictCacheEntries']._serialized_options = b'\220\002\002'
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\220\002\001'
-  _globals['_GETCACHEENTRYREQUEST']._serialized_start=137
-  _globals['_GETCACHEENTRYREQUEST']._serialized_end=172
-  _globals['_GETCACHEENTRYRESPONSE']._serialized_start=174
-  _globals['_GETCACHEENTRYRESPONSE']._serialized_end=237
-  _globals['_LISTCACHEENTRIESREQUEST']._serialized_start=239
-  _globals['_LISTCACHEENTRIESREQUEST']._serialized_end=338
-  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_start=340
-  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_end=433
-  _globals['_EVICTCACHEENTRIESREQUEST']._serialized_start=435
-  _globals['_EVICTCACHEENTRIESREQUEST']._serialized_end=561
-  _globals['_EVICTCACHEENTRIESRESPONSE']._serialized_start=563
-  _globals['_EVICTCACHEENTRIESRESPONSE']._serialized_end=613
-  _globals['_GETCACHESTATSREQUEST']._serialized_start=615
-  _globals['_GETCACHESTATSREQUEST']._serialized_end=672
-  _globals['_GETCACHESTATSRESPONSE']._serialized_start=674
-  _globals['_GETCACHESTATSRESPONSE']._serialized_end=737
-  _globals['_CACHESERVICE']._serialized_start=740
-  _globals['_CACHESERVICE']._serialized_end=1147
+  _globals['_GETCACHEENTRYREQUEST']._serialized_start=220
+  _globals['_GETCACHEENTRYREQUEST']._serialized_end=255
+  _globals['_GETCACHEENTRYRESPONSE']._serialized_start=257
+  _globals['_GETCACHEENTRYRESPONSE']._serialized_end=320
+  _globals['_LISTCACHEENTRIESREQUEST']._serialized_start=322
+  _globals['_LISTCACHEENTRIESREQUEST']._serialized_end=421
+  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_start=423
+  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_end=516
+  _globals['_EVICTCACHEENTRIESREQUEST']._serialized_start=518
+  _globals['_EVICTCACHEENTRIESREQUEST']._serialized_end=644
+  _globals['_EVICTCACHEENTRIESRESPONSE']._serialized_start=646
+  _globals['_EVICTCACHEENTRIESRESPONSE']._serialized_end=696
+  _globals['_GETCACHESTATSREQUEST']._serialized_start=698
+  _globals['_GETCACHESTATSREQUEST']._serialized_end=772
+  _globals['_GETCACHESTATSRESPONSE']._serialized_start=774
+  _globals['_GETCACHESTATSRESPONSE']._serialized_end=837
+  _globals['_AUDITTASKREQUEST']._serialized_start=840
+  _globals['_AUDITTASKREQUEST']._serialized_end=1009
+  _globals['_AUDITTASKRESPONSE']._serialized_start=1011
+  _globals['_AUDITTASKRESPONSE']._serialized_end=1072
+  _globals['_CACHESERVICE']._serialized_start=1075
+  _globals['_CACHESERVICE']._serialized_end=1560
 # @@protoc_insertion_point(module_scope)

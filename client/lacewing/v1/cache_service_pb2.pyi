@@ -6,10 +6,13 @@ Looking into the cache and evicting from it, for operators."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import cache_pb2 as _cache_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
+from lacewing.v1 import literals_pb2 as _literals_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -187,11 +190,14 @@ Global___EvictCacheEntriesResponse: _TypeAlias = EvictCacheEntriesResponse  # no
 
 @_typing.final
 class GetCacheStatsRequest(_message.Message):
-    """Asks for the statistics of a task."""
+    """Asks for the statistics of a task or of a project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """Which project, for all of its tasks together; give either this or `task`."""
     @_builtins.property
     def task(self) -> _identifiers_pb2.TaskId:
         """Which task; its version is ignored."""
@@ -200,10 +206,11 @@ class GetCacheStatsRequest(_message.Message):
         self,
         *,
         task: _identifiers_pb2.TaskId | None = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,7 +218,7 @@ Global___GetCacheStatsRequest: _TypeAlias = GetCacheStatsRequest  # noqa: Y015
 
 @_typing.final
 class GetCacheStatsResponse(_message.Message):
-    """The statistics of a task. Counts of the last second may be missing."""
+    """The statistics. Counts of the last second may be missing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,3 +239,73 @@ class GetCacheStatsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCacheStatsResponse: _TypeAlias = GetCacheStatsResponse  # noqa: Y015
+
+@_typing.final
+class AuditTaskRequest(_message.Message):
+    """Asks to audit a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Run the entry with this key again."""
+    sample: _builtins.int
+    """Run so many entries of the task again, chosen at random: 1 to 100. 0: none."""
+    @_builtins.property
+    def task(self) -> _identifiers_pb2.TaskId:
+        """Which task; an empty version means the one registered last. With `sample`, only entries that this version filled if it
+        is given. MUST be unset with `key`.
+        """
+
+    @_builtins.property
+    def inputs(self) -> _literals_pb2.LiteralMap:
+        """Run the task twice with these inputs."""
+
+    @_builtins.property
+    def inputs_json(self) -> _struct_pb2.Struct:
+        """The same, as plain JSON; give either this or `inputs`."""
+
+    def __init__(
+        self,
+        *,
+        task: _identifiers_pb2.TaskId | None = ...,
+        inputs: _literals_pb2.LiteralMap | None = ...,
+        inputs_json: _struct_pb2.Struct | None = ...,
+        key: _builtins.str = ...,
+        sample: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "inputs_json", b"inputs_json", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "inputs_json", b"inputs_json", "key", b"key", "sample", b"sample", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditTaskRequest: _TypeAlias = AuditTaskRequest  # noqa: Y015
+
+@_typing.final
+class AuditTaskResponse(_message.Message):
+    """What one audit found out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _audit_pb2.AuditResult:
+        """The result."""
+
+    def __init__(
+        self,
+        *,
+        result: _audit_pb2.AuditResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditTaskResponse: _TypeAlias = AuditTaskResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class CacheServiceStub(object):
                 request_serializer=lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsRequest.SerializeToString,
                 response_deserializer=lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsResponse.FromString,
                 _registered_method=True)
+        self.AuditTask = channel.unary_stream(
+                '/lacewing.v1.CacheService/AuditTask',
+                request_serializer=lacewing_dot_v1_dot_cache__service__pb2.AuditTaskRequest.SerializeToString,
+                response_deserializer=lacewing_dot_v1_dot_cache__service__pb2.AuditTaskResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer(object):
@@ -100,11 +105,35 @@ class CacheServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCacheStats(self, request, context):
-        """Tells what the cache did for a task.
+        """Tells what the cache did for a task, or for a project.
 
         Errors:
 
-        * `NOT_FOUND` / `TASK_NOT_FOUND`.
+        * `NOT_FOUND` / `TASK_NOT_FOUND`, `PROJECT_NOT_FOUND`.
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: both task and project are given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditTask(self, request, context):
+        """Audits a task now: runs it again and compares the outputs. Sends a result as soon as there is one, at most four audits
+        at a time.
+
+        There are three ways. With inputs (or without any of the others) the task runs twice with the same inputs, one run after
+        the other; it need not be memoized. With `key`, the cache entry is run again by the version that filled it, with the
+        inputs of the execution that filled it, which must still be readable. With `sample`, so many entries of the task are
+        chosen at random, and each is audited in that way. The runs are executions that neither read nor fill the cache, with
+        `Execution.audit` set. If the call ends early, runs that were begun go on, but are not compared.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: more than one of the three ways is asked for, `sample` is out of bounds, or the
+        task is not idempotent and must not run twice. `INPUTS_INVALID`: the inputs do not fit.
+        * `NOT_FOUND` / `TASK_NOT_FOUND`, `TASK_VERSION_NOT_FOUND`, `CACHE_ENTRY_NOT_FOUND`: the task, or the entry of `key`.
+        * `FAILED_PRECONDITION` / `TASK_ARCHIVED`, `PROJECT_ARCHIVED`.
+        * `RESOURCE_EXHAUSTED` / `QUEUE_FULL`, `STORE_FULL`.
+        * `UNAVAILABLE` / `SHUTTING_DOWN`, `STORE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +161,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.GetCacheStats,
                     request_deserializer=lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsRequest.FromString,
                     response_serializer=lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsResponse.SerializeToString,
+            ),
+            'AuditTask': grpc.unary_stream_rpc_method_handler(
+                    servicer.AuditTask,
+                    request_deserializer=lacewing_dot_v1_dot_cache__service__pb2.AuditTaskRequest.FromString,
+                    response_serializer=lacewing_dot_v1_dot_cache__service__pb2.AuditTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -243,6 +277,33 @@ class CacheService(object):
             '/lacewing.v1.CacheService/GetCacheStats',
             lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsRequest.SerializeToString,
             lacewing_dot_v1_dot_cache__service__pb2.GetCacheStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lacewing.v1.CacheService/AuditTask',
+            lacewing_dot_v1_dot_cache__service__pb2.AuditTaskRequest.SerializeToString,
+            lacewing_dot_v1_dot_cache__service__pb2.AuditTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,11 +43,31 @@ class CacheServiceStub:
     * `NOT_FOUND` / `CACHE_ENTRY_NOT_FOUND`: there is no entry with this key; `TASK_NOT_FOUND`.
     """
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetCacheStatsRequest, _cache_service_pb2.GetCacheStatsResponse]
-    """Tells what the cache did for a task.
+    """Tells what the cache did for a task, or for a project.
 
     Errors:
 
-    * `NOT_FOUND` / `TASK_NOT_FOUND`.
+    * `NOT_FOUND` / `TASK_NOT_FOUND`, `PROJECT_NOT_FOUND`.
+    * `INVALID_ARGUMENT` / `FIELD_INVALID`: both task and project are given.
+    """
+    AuditTask: _aio.UnaryStreamMultiCallable[_cache_service_pb2.AuditTaskRequest, _cache_service_pb2.AuditTaskResponse]
+    """Audits a task now: runs it again and compares the outputs. Sends a result as soon as there is one, at most four audits
+    at a time.
+
+    There are three ways. With inputs (or without any of the others) the task runs twice with the same inputs, one run after
+    the other; it need not be memoized. With `key`, the cache entry is run again by the version that filled it, with the
+    inputs of the execution that filled it, which must still be readable. With `sample`, so many entries of the task are
+    chosen at random, and each is audited in that way. The runs are executions that neither read nor fill the cache, with
+    `Execution.audit` set. If the call ends early, runs that were begun go on, but are not compared.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` / `FIELD_INVALID`: more than one of the three ways is asked for, `sample` is out of bounds, or the
+      task is not idempotent and must not run twice. `INPUTS_INVALID`: the inputs do not fit.
+    * `NOT_FOUND` / `TASK_NOT_FOUND`, `TASK_VERSION_NOT_FOUND`, `CACHE_ENTRY_NOT_FOUND`: the task, or the entry of `key`.
+    * `FAILED_PRECONDITION` / `TASK_ARCHIVED`, `PROJECT_ARCHIVED`.
+    * `RESOURCE_EXHAUSTED` / `QUEUE_FULL`, `STORE_FULL`.
+    * `UNAVAILABLE` / `SHUTTING_DOWN`, `STORE_UNAVAILABLE`.
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -103,11 +123,37 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.GetCacheStatsRequest,
         context: _aio.ServicerContext[_cache_service_pb2.GetCacheStatsRequest, _abc.Awaitable[_cache_service_pb2.GetCacheStatsResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.GetCacheStatsResponse]:
-        """Tells what the cache did for a task.
+        """Tells what the cache did for a task, or for a project.
 
         Errors:
 
-        * `NOT_FOUND` / `TASK_NOT_FOUND`.
+        * `NOT_FOUND` / `TASK_NOT_FOUND`, `PROJECT_NOT_FOUND`.
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: both task and project are given.
+        """
+
+    @_abc_1.abstractmethod
+    def AuditTask(
+        self,
+        request: _cache_service_pb2.AuditTaskRequest,
+        context: _aio.ServicerContext[_cache_service_pb2.AuditTaskRequest, _abc.AsyncIterator[_cache_service_pb2.AuditTaskResponse]],
+    ) -> _abc.AsyncIterator[_cache_service_pb2.AuditTaskResponse]:
+        """Audits a task now: runs it again and compares the outputs. Sends a result as soon as there is one, at most four audits
+        at a time.
+
+        There are three ways. With inputs (or without any of the others) the task runs twice with the same inputs, one run after
+        the other; it need not be memoized. With `key`, the cache entry is run again by the version that filled it, with the
+        inputs of the execution that filled it, which must still be readable. With `sample`, so many entries of the task are
+        chosen at random, and each is audited in that way. The runs are executions that neither read nor fill the cache, with
+        `Execution.audit` set. If the call ends early, runs that were begun go on, but are not compared.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: more than one of the three ways is asked for, `sample` is out of bounds, or the
+          task is not idempotent and must not run twice. `INPUTS_INVALID`: the inputs do not fit.
+        * `NOT_FOUND` / `TASK_NOT_FOUND`, `TASK_VERSION_NOT_FOUND`, `CACHE_ENTRY_NOT_FOUND`: the task, or the entry of `key`.
+        * `FAILED_PRECONDITION` / `TASK_ARCHIVED`, `PROJECT_ARCHIVED`.
+        * `RESOURCE_EXHAUSTED` / `QUEUE_FULL`, `STORE_FULL`.
+        * `UNAVAILABLE` / `SHUTTING_DOWN`, `STORE_UNAVAILABLE`.
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _aio.Server) -> None: ...

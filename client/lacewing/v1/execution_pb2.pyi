@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import literals_pb2 as _literals_pb2
 import builtins as _builtins
@@ -213,6 +214,7 @@ class Execution(_message.Message):
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
     state: Global___Execution.State.ValueType
     """Where it stands."""
     state_reason: _builtins.str
@@ -296,6 +298,12 @@ class Execution(_message.Message):
     def progress(self) -> Global___Progress:
         """What the running body last reported of itself. Kept by the server that holds the lease; may be absent elsewhere."""
 
+    @_builtins.property
+    def audit(self) -> _audit_pb2.AuditInfo:
+        """Set if it runs for an audit of memoized results. It is like any other execution, except that it neither reads nor fills
+        the cache.
+        """
+
     def __init__(
         self,
         *,
@@ -322,10 +330,11 @@ class Execution(_message.Message):
         outputs_json: _struct_pb2.Struct | None = ...,
         progress: Global___Progress | None = ...,
         priority: Global___Priority.ValueType = ...,
+        audit: _audit_pb2.AuditInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "progress", b"progress", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "progress", b"progress", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "outputs", b"outputs", "outputs_json", b"outputs_json", "priority", b"priority", "progress", b"progress", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "outputs", b"outputs", "outputs_json", b"outputs_json", "priority", b"priority", "progress", b"progress", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

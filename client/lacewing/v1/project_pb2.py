@@ -22,23 +22,32 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lacewing.v1 import task_pb2 as lacewing_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lacewing/v1/project.proto\x12\x0blacewing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lacewing/v1/task.proto\"\xbf\x02\n\x07Project\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.lacewing.v1.Project.State\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06limits\x18\n \x01(\x0b\x32\x1a.lacewing.v1.ProjectLimits\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"\x95\x01\n\rProjectLimits\x12\x17\n\nmax_queued\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_concurrency\x18\x02 \x01(\rH\x01\x88\x01\x01\x12*\n\nrate_limit\x18\x03 \x01(\x0b\x32\x16.lacewing.v1.RateLimitB\r\n\x0b_max_queuedB\x12\n\x10_max_concurrency\"\x14\n\x06\x44omain\x12\n\n\x02id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lacewing/v1/project.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lacewing/v1/task.proto\"\xef\x02\n\x07Project\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.lacewing.v1.Project.State\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06limits\x18\n \x01(\x0b\x32\x1a.lacewing.v1.ProjectLimits\x12.\n\x08\x64\x65\x66\x61ults\x18\x0b \x01(\x0b\x32\x1c.lacewing.v1.ProjectDefaults\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"\xc7\x01\n\rProjectLimits\x12\x17\n\nmax_queued\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_concurrency\x18\x02 \x01(\rH\x01\x88\x01\x01\x12*\n\nrate_limit\x18\x03 \x01(\x0b\x32\x16.lacewing.v1.RateLimit\x12\x1c\n\x0f\x63\x61\x63he_max_bytes\x18\x04 \x01(\x03H\x02\x88\x01\x01\x42\r\n\x0b_max_queuedB\x12\n\x10_max_concurrencyB\x12\n\x10_cache_max_bytes\"\xc1\x01\n\x0fProjectDefaults\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.lacewing.v1.TaskDefaults\x12:\n\x07\x64omains\x18\x02 \x03(\x0b\x32).lacewing.v1.ProjectDefaults.DomainsEntry\x1aI\n\x0c\x44omainsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.lacewing.v1.TaskDefaults:\x02\x38\x01\"\xa5\x02\n\x0cTaskDefaults\x12\x32\n\x0f\x61ttempt_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rqueue_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tretention\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmax_losses\x18\x05 \x01(\rH\x00\x88\x01\x01\x12,\n\tcache_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_max_losses\"\x14\n\x06\x44omain\x12\n\n\x02id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lacewing.v1.project_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROJECT']._serialized_start=100
-  _globals['_PROJECT']._serialized_end=419
-  _globals['_PROJECT_STATE']._serialized_start=351
-  _globals['_PROJECT_STATE']._serialized_end=419
-  _globals['_PROJECTLIMITS']._serialized_start=422
-  _globals['_PROJECTLIMITS']._serialized_end=571
-  _globals['_DOMAIN']._serialized_start=573
-  _globals['_DOMAIN']._serialized_end=593
+  _globals['_PROJECTDEFAULTS_DOMAINSENTRY']._loaded_options = None
+  _globals['_PROJECTDEFAULTS_DOMAINSENTRY']._serialized_options = b'8\001'
+  _globals['_PROJECT']._serialized_start=132
+  _globals['_PROJECT']._serialized_end=499
+  _globals['_PROJECT_STATE']._serialized_start=431
+  _globals['_PROJECT_STATE']._serialized_end=499
+  _globals['_PROJECTLIMITS']._serialized_start=502
+  _globals['_PROJECTLIMITS']._serialized_end=701
+  _globals['_PROJECTDEFAULTS']._serialized_start=704
+  _globals['_PROJECTDEFAULTS']._serialized_end=897
+  _globals['_PROJECTDEFAULTS_DOMAINSENTRY']._serialized_start=824
+  _globals['_PROJECTDEFAULTS_DOMAINSENTRY']._serialized_end=897
+  _globals['_TASKDEFAULTS']._serialized_start=900
+  _globals['_TASKDEFAULTS']._serialized_end=1193
+  _globals['_DOMAIN']._serialized_start=1195
+  _globals['_DOMAIN']._serialized_end=1215
 # @@protoc_insertion_point(module_scope)

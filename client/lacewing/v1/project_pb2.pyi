@@ -3,9 +3,12 @@
 isort:skip_file
 Projects and domains: where tasks live."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lacewing.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
@@ -55,6 +58,7 @@ class Project(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    DEFAULTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id: a DNS-1123 label of 1 to 63 characters. Immutable."""
     display_name: _builtins.str
@@ -75,6 +79,10 @@ class Project(_message.Message):
     def limits(self) -> Global___ProjectLimits:
         """Bounds of all tasks of the project together. In a request: if unset, left as they are."""
 
+    @_builtins.property
+    def defaults(self) -> Global___ProjectDefaults:
+        """What applies where a task of the project declares nothing. In a request: if unset, left as it is."""
+
     def __init__(
         self,
         *,
@@ -85,10 +93,11 @@ class Project(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         limits: Global___ProjectLimits | None = ...,
+        defaults: Global___ProjectDefaults | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "limits", b"limits", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "defaults", b"defaults", "limits", b"limits", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "display_name", b"display_name", "id", b"id", "limits", b"limits", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "defaults", b"defaults", "description", b"description", "display_name", b"display_name", "id", b"id", "limits", b"limits", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,11 +112,17 @@ class ProjectLimits(_message.Message):
     MAX_QUEUED_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    CACHE_MAX_BYTES_FIELD_NUMBER: _builtins.int
     max_queued: _builtins.int
     """How many executions may wait; more are refused with `QUEUE_FULL`. Absent: without bound. At least 1."""
     max_concurrency: _builtins.int
     """How many attempts may run at a time, over all workers and servers; executions beyond it wait. Absent: without bound.
     At least 1.
+    """
+    cache_max_bytes: _builtins.int
+    """How many bytes the cache entries may take, counted as in `CacheStats.size_bytes`: those that were not used for longest
+    are evicted, and an entry that is larger is not stored. A bound that was lowered, and entries that take the place of very
+    many, are kept up with within seconds. Absent: the server's setting (1 GiB unless changed). At least 1.
     """
     @_builtins.property
     def rate_limit(self) -> _task_pb2.RateLimit:
@@ -119,21 +134,134 @@ class ProjectLimits(_message.Message):
         max_queued: _builtins.int | None = ...,
         max_concurrency: _builtins.int | None = ...,
         rate_limit: _task_pb2.RateLimit | None = ...,
+        cache_max_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "_max_queued", b"_max_queued", "max_concurrency", b"max_concurrency", "max_queued", b"max_queued", "rate_limit", b"rate_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_max_bytes", b"_cache_max_bytes", "_max_concurrency", b"_max_concurrency", "_max_queued", b"_max_queued", "cache_max_bytes", b"cache_max_bytes", "max_concurrency", b"max_concurrency", "max_queued", b"max_queued", "rate_limit", b"rate_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "_max_queued", b"_max_queued", "max_concurrency", b"max_concurrency", "max_queued", b"max_queued", "rate_limit", b"rate_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_max_bytes", b"_cache_max_bytes", "_max_concurrency", b"_max_concurrency", "_max_queued", b"_max_queued", "cache_max_bytes", b"cache_max_bytes", "max_concurrency", b"max_concurrency", "max_queued", b"max_queued", "rate_limit", b"rate_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_max_bytes: _TypeAlias = _typing.Literal["cache_max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__cache_max_bytes: _TypeAlias = _typing.Literal["_cache_max_bytes", b"_cache_max_bytes"]  # noqa: Y015
     _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
     _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
     _WhichOneofReturnType__max_queued: _TypeAlias = _typing.Literal["max_queued"]  # noqa: Y015
     _WhichOneofArgType__max_queued: _TypeAlias = _typing.Literal["_max_queued", b"_max_queued"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_max_bytes) -> _WhichOneofReturnType__cache_max_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_queued) -> _WhichOneofReturnType__max_queued | None: ...
 
 Global___ProjectLimits: _TypeAlias = ProjectLimits  # noqa: Y015
+
+@_typing.final
+class ProjectDefaults(_message.Message):
+    """What applies where tasks of a project declare nothing, in all domains or in one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DomainsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___TaskDefaults: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___TaskDefaults | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TASK_FIELD_NUMBER: _builtins.int
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___TaskDefaults:
+        """In all domains."""
+
+    @_builtins.property
+    def domains(self) -> _containers.MessageMap[_builtins.str, Global___TaskDefaults]:
+        """In single domains, by their id: what is set there comes before `task`. At most 100, each a configured domain."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___TaskDefaults | None = ...,
+        domains: _abc.Mapping[_builtins.str, Global___TaskDefaults] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectDefaults: _TypeAlias = ProjectDefaults  # noqa: Y015
+
+@_typing.final
+class TaskDefaults(_message.Message):
+    """Promises that apply where a task declares none itself. A change is in force for executions created later; of `max_losses`
+    and `cache_ttl` also for those that are under way. What is unset is, after `ProjectDefaults.task`, the server's setting.
+    Durations are more than 0 and at most ten years.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    MAX_LOSSES_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_FIELD_NUMBER: _builtins.int
+    max_losses: _builtins.int
+    """How many attempts may be lost to infrastructure: for `TaskPolicy.max_losses`. At most 1,000."""
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """How long an attempt may run: for `TaskMetadata.timeout`."""
+
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """How long an execution may wait in its queue: for `TaskPolicy.queue_timeout`."""
+
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """How long an execution may take in all: for `TaskPolicy.deadline`."""
+
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long a finished execution can be read: for `TaskPolicy.retention`."""
+
+    @_builtins.property
+    def cache_ttl(self) -> _duration_pb2.Duration:
+        """How long a cache entry lives: for `CachePolicy.ttl`."""
+
+    def __init__(
+        self,
+        *,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+        retention: _duration_pb2.Duration | None = ...,
+        max_losses: _builtins.int | None = ...,
+        cache_ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_losses", b"_max_losses", "attempt_timeout", b"attempt_timeout", "cache_ttl", b"cache_ttl", "deadline", b"deadline", "max_losses", b"max_losses", "queue_timeout", b"queue_timeout", "retention", b"retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_losses", b"_max_losses", "attempt_timeout", b"attempt_timeout", "cache_ttl", b"cache_ttl", "deadline", b"deadline", "max_losses", b"max_losses", "queue_timeout", b"queue_timeout", "retention", b"retention"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_losses: _TypeAlias = _typing.Literal["max_losses"]  # noqa: Y015
+    _WhichOneofArgType__max_losses: _TypeAlias = _typing.Literal["_max_losses", b"_max_losses"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_losses) -> _WhichOneofReturnType__max_losses | None: ...
+
+Global___TaskDefaults: _TypeAlias = TaskDefaults  # noqa: Y015
 
 @_typing.final
 class Domain(_message.Message):

@@ -180,7 +180,9 @@ class UpdateProjectRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def project(self) -> _project_pb2.Project:
-        """The project, found by its id. `display_name` and `description` are replaced; `state` is, unless unspecified."""
+        """The project, found by its id. `display_name` and `description` are replaced; `state` is, unless unspecified; `limits`
+        and `defaults` are as a whole, if they are set.
+        """
 
     def __init__(
         self,

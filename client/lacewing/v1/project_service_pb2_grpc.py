@@ -101,7 +101,7 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProject(self, request, context):
-        """Updates a project: its texts, and whether it is archived.
+        """Updates a project: its texts, its limits and defaults, and whether it is archived.
 
         Errors:
 

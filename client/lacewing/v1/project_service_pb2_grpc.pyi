@@ -39,7 +39,7 @@ class ProjectServiceStub:
     * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
     """
     UpdateProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.UpdateProjectRequest, _project_service_pb2.UpdateProjectResponse]
-    """Updates a project: its texts, and whether it is archived.
+    """Updates a project: its texts, its limits and defaults, and whether it is archived.
 
     Errors:
 
@@ -98,7 +98,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.UpdateProjectRequest,
         context: _aio.ServicerContext[_project_service_pb2.UpdateProjectRequest, _abc.Awaitable[_project_service_pb2.UpdateProjectResponse]],
     ) -> _abc.Awaitable[_project_service_pb2.UpdateProjectResponse]:
-        """Updates a project: its texts, and whether it is archived.
+        """Updates a project: its texts, its limits and defaults, and whether it is archived.
 
         Errors:
 

@@ -15,6 +15,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import interface_pb2 as _interface_pb2
 from lacewing.v1 import task_template_pb2 as _task_template_pb2
@@ -108,7 +109,8 @@ class TaskPolicy(_message.Message):
     """
     idempotent: _builtins.bool
     """Whether a body may safely run again after it was interrupted. Absent: true. If false, an attempt that is lost or
-    timed out is never repeated, and the task MUST NOT be `discoverable`.
+    timed out is never repeated, and the task MUST NOT be `discoverable`. An error that the body reports as recoverable is
+    retried all the same: the body has then come to its end, and says that it may run again.
     """
     max_concurrency: _builtins.int
     """How many attempts of this task, all versions together, may run at a time, over all workers and servers. Executions
@@ -317,8 +319,15 @@ class CachePolicy(_message.Message):
 
     TTL_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    AUDIT_RATE_FIELD_NUMBER: _builtins.int
     scope: Global___CachePolicy.Scope.ValueType
     """Which executions may share an entry."""
+    audit_rate: _builtins.float
+    """The share of hits, from 0 to 1, that are run again in the background to compare the outputs (see `Nondeterminism`).
+    The hit is answered as ever. An audit gives way to other work: none is begun while executions of the task wait for a
+    worker, and on each server at most one of a task runs at a time and at most one begins in a second; it ends unrun if no
+    worker takes it within a minute, and its execution is kept for at most an hour. 0: never.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long an entry lives after it was filled. If unset, until it is evicted."""
@@ -328,10 +337,11 @@ class CachePolicy(_message.Message):
         *,
         ttl: _duration_pb2.Duration | None = ...,
         scope: Global___CachePolicy.Scope.ValueType = ...,
+        audit_rate: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_rate", b"audit_rate", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,6 +357,7 @@ class TaskVersion(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    NONDETERMINISM_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The canonical digest of the spec, without its description and without `template.id`: 64 hexadecimal digits. Equal
     digests mean equal promises.
@@ -363,6 +374,12 @@ class TaskVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
 
+    @_builtins.property
+    def nondeterminism(self) -> _audit_pb2.Nondeterminism:
+        """Output only. The last finding that it is NONDETERMINISTIC: it gave other outputs for the same inputs. Unset if none was
+        made. Set in the answers of `GetTask` and `ListTaskVersions`.
+        """
+
     def __init__(
         self,
         *,
@@ -370,10 +387,11 @@ class TaskVersion(_message.Message):
         spec: Global___TaskSpec | None = ...,
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        nondeterminism: _audit_pb2.Nondeterminism | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "id", b"id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,6 +433,7 @@ class Task(_message.Message):
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    NONDETERMINISM_FIELD_NUMBER: _builtins.int
     state: Global___Task.State.ValueType
     """Whether it takes executions."""
     type: _builtins.str
@@ -435,6 +454,12 @@ class Task(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the last version was registered."""
 
+    @_builtins.property
+    def nondeterminism(self) -> _audit_pb2.Nondeterminism:
+        """The last finding that the version registered last is NONDETERMINISTIC. Unset if none was made: registering a new
+        version clears it.
+        """
+
     def __init__(
         self,
         *,
@@ -445,10 +470,11 @@ class Task(_message.Message):
         version_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        nondeterminism: _audit_pb2.Nondeterminism | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "nondeterminism", b"nondeterminism", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "id", b"id", "state", b"state", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "id", b"id", "nondeterminism", b"nondeterminism", "state", b"state", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -204,13 +204,18 @@ class Lease(_message.Message):
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Proves the lease: opaque, at most 64 bytes."""
     attempt: _builtins.int
     """The number of the attempt, from 1."""
+    idempotency_key: _builtins.str
+    """A key under which the body makes its calls to other systems idempotent: 32 hexadecimal digits. The same for all attempts
+    of the execution, and of no other execution, not even of one that later has the same name.
+    """
     @_builtins.property
     def execution(self) -> _identifiers_pb2.ExecutionId:
-        """The execution. Its display form is a key under which the body can make outside calls idempotent."""
+        """The execution."""
 
     @_builtins.property
     def task(self) -> _identifiers_pb2.TaskId:
@@ -243,10 +248,11 @@ class Lease(_message.Message):
         attempt_timeout: _duration_pb2.Duration | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "inputs", b"inputs", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "inputs", b"inputs", "task", b"task", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "task", b"task", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
