@@ -8,11 +8,15 @@ from lacewing.v1 import execution_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import invalid_field
 from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.engine.paging import malformed
 from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
 
 _SCAN_MAX: Final = 2_000
 """Index entries that one page looks at; with rare matches a page is short and the next one goes on."""
+
+_Entry = tuple[int, bytes]
+"""Time of creation and id: the order of the index, and a place in it that stays when others come and go."""
 
 
 class Listing:
@@ -23,12 +27,15 @@ class Listing:
         self._projects = projects
 
     async def page(
-        self, request: execution_service_pb2.ListExecutionsRequest, start: int, size: int
-    ) -> tuple[list[ExecutionRecord], int]:
-        """A page from a position of the index.
+        self, request: execution_service_pb2.ListExecutionsRequest, after: str, size: int
+    ) -> tuple[list[ExecutionRecord], str]:
+        """A page that follows a position.
 
         Returns:
-            The executions, and the position after them (0: the end).
+            The executions, and the position of the last one ('': the end).
+
+        Raises:
+            DomainError: ``FIELD_INVALID``, ``PAGE_TOKEN_INVALID``, or that of the project or domain.
         """
         if request.task_version and not request.task_name:
             raise invalid_field("task_version", "needs task_name")
@@ -40,27 +47,50 @@ class Listing:
             key = keys.domain_index(project, domain)
         high = f"({request.created_before.ToMilliseconds()}" if request.HasField("created_before") else "+inf"
         low = str(request.created_after.ToMilliseconds()) if request.HasField("created_after") else "-inf"
+        last = _entry(after) if after else None
+        if last is not None:
+            high = str(last[0])
         found: list[ExecutionRecord] = []
-        position = start
-        while position - start < _SCAN_MAX:
-            ids = await self._store.call("ZREVRANGEBYSCORE", key, high, low, "LIMIT", position, size)
+        offset = seen = 0
+        while seen < _SCAN_MAX:
+            entries = await self._entries(key, high, low, offset, size)
+            offset += len(entries)
+            # Of the moment of the last page's end some were in that page.
+            fresh = [entry for entry in entries if last is None or entry < last]
+            seen += len(fresh)
             gone = []
-            for execution_id, record in zip(ids, await self._store.get_many(ids), strict=True):
-                position += 1
+            for entry, record in zip(fresh, await self._store.get_many([each[1] for each in fresh]), strict=True):
+                last = entry
                 if record is None:
-                    gone.append(execution_id)
+                    gone.append(entry[1])
                 elif _matches(record, request):
                     found.append(record)
                     if len(found) == size:
                         break
             if gone:
                 await self._store.call("ZREM", key, *gone)
-                position -= len(gone)
+                offset -= len(gone)
             if len(found) == size:
-                return found, position
-            if len(ids) < size:
-                return found, 0
-        return found, position
+                return found, _position(last)
+            if len(entries) < size:
+                return found, ""
+        return found, _position(last)
+
+    async def _entries(self, key: bytes, high: str, low: str, offset: int, count: int) -> list[_Entry]:
+        flat = await self._store.call("ZREVRANGEBYSCORE", key, high, low, "WITHSCORES", "LIMIT", offset, count)
+        return [(int(float(flat[i + 1])), flat[i]) for i in range(0, len(flat), 2)]
+
+
+def _position(entry: _Entry | None) -> str:
+    return f"{entry[0]}-{entry[1].hex()}" if entry is not None else ""
+
+
+def _entry(position: str) -> _Entry:
+    moment, _, execution_id = position.partition("-")
+    try:
+        return int(moment), bytes.fromhex(execution_id)
+    except ValueError as error:
+        raise malformed() from error
 
 
 def _matches(record: ExecutionRecord, request: execution_service_pb2.ListExecutionsRequest) -> bool:

@@ -81,7 +81,7 @@ def text_position(token: str, request_fingerprint: str) -> str:
     """
     position = decode_token(token, request_fingerprint)
     if isinstance(position, int):
-        raise _invalid("page_token is not a token of this list")
+        raise malformed()
     return position or ""
 
 
@@ -93,8 +93,13 @@ def number_position(token: str, request_fingerprint: str) -> int:
     """
     position = decode_token(token, request_fingerprint)
     if isinstance(position, str) or (position is not None and not 0 <= position <= _NUMBER_MAX):
-        raise _invalid("page_token is not a token of this list")
+        raise malformed()
     return position or 0
+
+
+def malformed() -> DomainError:
+    """The refusal of a token whose position is none of the list."""
+    return _invalid("page_token is not a token of this list")
 
 
 def _invalid(message: str) -> DomainError:

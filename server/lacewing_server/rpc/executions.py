@@ -16,7 +16,7 @@ from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.listing import Listing
-from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size
+from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size, text_position
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import Context, internal
@@ -172,7 +172,7 @@ class ExecutionServicer(ExecutionServiceServicer):
         """Lists executions."""
         _check(request)
         size, mark = page_size(request.page_size), fingerprint(request)
-        records, following = await self._listing.page(request, number_position(request.page_token, mark), size)
+        records, following = await self._listing.page(request, text_position(request.page_token, mark), size)
         view = request.view or BASIC
         return pb.ListExecutionsResponse(
             executions=[await self._render(record, view, plain=False) for record in records],
