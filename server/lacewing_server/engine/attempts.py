@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, worker_service_pb2
 from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying
 from lacewing_server.domain.errors import DomainError, Violation, invalid_field
-from lacewing_server.domain.record import FILLS_CACHE, ExecutionRecord
+from lacewing_server.domain.record import BIG_INPUTS, FILLS_CACHE, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
@@ -283,11 +283,11 @@ class Attempts:
         applied = await self._store.finish(record.id, guard, outcome)
         if applied.kind == "done":
             record.state, record.outcome, record.end_ms = outcome.state, outcome.outcome, applied.now_ms
-            record.cache_status = applied.cache_status
+            record.cache_status, record.not_before_ms = applied.cache_status, 0
             record.failures += outcome.failures
             record.losses += outcome.losses
             record.revision += 1
-            self._wakeups.notify(record.id, record)
+            self._tell(record)
         return applied
 
     async def _requeue(self, record: ExecutionRecord, guard: bytes, how: Requeueing) -> Applied:
@@ -297,6 +297,15 @@ class Attempts:
             if not how.delay:
                 self.on_ready(record.queue_ref)
         return applied
+
+    def started(self, record: ExecutionRecord) -> None:
+        """Tells those who wait for an execution here that an attempt has begun."""
+        self._tell(record)
+
+    def _tell(self, record: ExecutionRecord) -> None:
+        # Who waits wants the inputs too; a record that was read to be judged or completed is without big ones.
+        is_whole = record.inputs or not record.flags & BIG_INPUTS
+        self._wakeups.notify(record.id, record if is_whole else None)
 
     def _require_done(self, applied: Applied, record: ExecutionRecord) -> None:
         if applied.kind == "done":

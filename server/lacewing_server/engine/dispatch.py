@@ -162,6 +162,7 @@ class Dispatch:
             session.leases[token] = record
             self.leases[token] = session
         session.on_lease(record)
+        self._attempts.started(record)
 
     def finished(self, token: bytes) -> None:
         """A lease has ended."""

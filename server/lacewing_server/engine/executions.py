@@ -319,12 +319,12 @@ class Executions:
                 self._shutdown.refuse(record)
                 is_over = not await waiter.changed(remaining)
             if is_over:
-                return await self._store.get(record.id) or record
-            changed = waiter.record
-            if changed is None or not lifecycle.is_terminal(changed.state):
-                changed = await self._store.get(record.id)
-            record = changed or record
+                return await self._again(record)
+            record = waiter.record or await self._again(record)
         return record
+
+    async def _again(self, record: ExecutionRecord) -> ExecutionRecord:
+        return _found(await self._store.get(record.id), names.display_execution(record.execution.id))
 
     async def _identify(self, execution: identifiers_pb2.ExecutionId) -> tuple[bytes, str]:
         violations = Violations()
