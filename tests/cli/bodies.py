@@ -91,6 +91,12 @@ def named(name: str, timeout: int = 1, help: str = "none") -> str:  # noqa: A002
     return f"{name} {timeout} {help}"
 
 
+@task(timeout=60, max_losses=1, max_queued=10)
+def underscored(dry_run: bool, max_items: int = 1) -> str:  # noqa: FBT001 it is a task
+    """Has inputs with underscores."""
+    return f"{dry_run} {max_items}"
+
+
 @task(timeout=60)
 def nothing() -> None:
     """Gives nothing."""
@@ -129,4 +135,4 @@ def waiting(a: int = 0) -> int:
     return a
 
 
-ALL: list[AnyTask] = [add, bounds, describe, named, nothing, broken, flaky, gated]
+ALL: list[AnyTask] = [add, bounds, describe, named, underscored, nothing, broken, flaky, gated]

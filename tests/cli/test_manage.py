@@ -89,6 +89,8 @@ def test_tasks_are_listed_and_shown(lacewing_cli: Lacewing) -> None:
         "Outputs: o0 INTEGER",
     ):
         assert told in shown
+    shown = " ".join(lacewing_cli("tasks", "get", "cli.bodies.underscored").out.split())
+    assert "Losses 1 Queued at most 10" in shown
     found = lacewing_cli("tasks", "get", "cli.bodies.add", "--output", "json").json
     assert found["task_version"]["spec"]["template"]["interface"]["inputs"]["variables"]["a"]["type"] == {
         "simple": "SIMPLE_TYPE_INTEGER"

@@ -90,6 +90,15 @@ def test_flags_take_values_of_each_type(lacewing_cli: Lacewing, tmp_path: Path) 
     )
 
 
+def test_flags_have_dashes_for_underscores(lacewing_cli: Lacewing) -> None:
+    """The name as it is, is taken too."""
+    for flags in (("--dry-run", "--max-items", "3"), ("--dry_run", "--max_items", "3")):
+        assert lacewing_cli("run", "cli.bodies.underscored", *flags).out == "True 3\n"
+    assert lacewing_cli("run", "cli.bodies.underscored", "--no-dry-run").out == "False 1\n"
+    text = " ".join(lacewing_cli("run", "cli.bodies.underscored", "--help").out.split())
+    assert "--dry-run / --no-dry-run [required] --max-items INTEGER [default: 1]" in text
+
+
 def test_values_that_do_not_fit_are_refused_with_their_places(lacewing_cli: Lacewing) -> None:
     """All of them at once, by path; the exit code is 2."""
     arguments = (

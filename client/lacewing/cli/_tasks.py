@@ -124,6 +124,12 @@ def _described(task: task_pb2.Task, version: task_pb2.TaskVersion) -> Iterator[t
         yield "Queue", policy.queue
     if metadata.retries.retries:
         yield "Retries", str(metadata.retries.retries)
+    for name, limit in (
+        ("Losses", policy.max_losses if policy.HasField("max_losses") else None),
+        ("Queued at most", policy.max_queued if policy.HasField("max_queued") else None),
+    ):
+        if limit is not None:
+            yield name, str(limit)
     for name, span in (
         ("Timeout", metadata.timeout if metadata.HasField("timeout") else None),
         ("Queue timeout", policy.queue_timeout if policy.HasField("queue_timeout") else None),
