@@ -75,11 +75,4 @@ async def _run(address: str, client: lacewing.Client, task: lacewing.Task[[int],
 
 def _counts(world: World) -> dict[str, int]:
     """How many names the indexes hold, of executions (by task and by domain) and of cache entries."""
-    return {
-        kind: sum(world.redis.zcard(key) for key in world.redis.scan_iter(match=f"{_escaped(world.prefix)}{kind}:*"))
-        for kind in ("ix", "mx")
-    }
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "\\{").replace("}", "\\}")
+    return {kind: sum(world.redis.zcard(key) for key in world.keys(f"{kind}:")) for kind in ("ix", "mx")}

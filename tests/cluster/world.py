@@ -41,10 +41,17 @@ class World:
         stack.callback(self.redis.close)
         self._stack = stack
 
-    def start(self, **settings: Any) -> RunningServer:
-        """Starts a server."""
+    def start(self, *, has_faults: bool = False, **settings: Any) -> RunningServer:
+        """Starts a server; when the test is over it must not have logged a fault, unless the test provokes one."""
         chosen: dict[str, Any] = {"redis": self.url, "key_prefix": self.prefix, **QUICK, **settings}
-        return self._stack.enter_context(testing.server(**chosen))
+        server = self._stack.enter_context(testing.server(**chosen))
+        self._stack.callback(_stop, server, has_faults=has_faults)
+        return server
+
+    def keys(self, beginning: str) -> list[bytes]:
+        """The keys of the store that begin so, after the prefix."""
+        escaped = self.prefix.replace("{", "\\{").replace("}", "\\}")
+        return list(self.redis.scan_iter(match=f"{escaped}{beginning}*"))
 
     def server_count(self) -> int:
         """How many servers the store knows that have not been taken over."""
@@ -54,6 +61,12 @@ class World:
     async def servers(self, count: int, **settings: Any) -> list[RunningServer]:
         """Starts several servers at once."""
         return await asyncio.gather(*(asyncio.to_thread(self.start, **settings) for _ in range(count)))
+
+
+def _stop(server: RunningServer, *, has_faults: bool) -> None:
+    server.stop()
+    assert "never retrieved" not in server.log
+    assert has_faults or "Traceback" not in server.log
 
 
 @contextmanager
