@@ -49,6 +49,7 @@ from lacewing_server.rpc.work_stream import WorkStreams
 from lacewing_server.rpc.workers import WorkerServicer
 from lacewing_server.settings import Settings
 from lacewing_server.store.redis.pipeline import CommandError, StoreUnavailableError
+from lacewing_server.store.redis.requirements import UnsuitableRedisError
 from lacewing_server.store.redis.store import Store
 from lacewing_server.valkey import EmbeddedValkey, ValkeyStartError
 
@@ -106,6 +107,9 @@ class Server:
             url = self._valkey.url
         try:
             await self._build(url)
+        except UnsuitableRedisError as error:
+            await self.stop()
+            raise ServerStartError(str(error)) from error
         except StoreUnavailableError as error:
             await self.stop()
             raise ServerStartError(f"{error}; is there a Redis at the address given by --redis?") from error
@@ -145,7 +149,13 @@ class Server:
             retention=round(settings.retention * 1000),
             max_queued=settings.max_queued,
         )
-        store = self._store = Store(url, settings.key_prefix, new_server_id())
+        store = self._store = Store(
+            url,
+            settings.key_prefix,
+            new_server_id(),
+            timeout=settings.redis_timeout,
+            replicas=settings.redis_replicas,
+        )
         shutdown = self._shutdown
         wakeups = Wakeups()
         shutdown.on_begin(wakeups.wake_all)

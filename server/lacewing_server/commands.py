@@ -20,6 +20,7 @@ from lacewing_server.domain import identity
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.settings import Settings, SettingsError, load_settings
 from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.address import shown
 from lacewing_server.store.redis.pipeline import StoreUnavailableError
 from lacewing_server.store.redis.store import Store
 from lacewing_server.valkey import SOCKET_NAME
@@ -82,6 +83,8 @@ def config(**flags: Any) -> None:
     """Print the settings that a server would run with, and where each comes from."""
     settings = _load(flags)
     values = settings.model_dump(mode="json")
+    if settings.redis is not None:
+        values["redis"] = shown(settings.redis)
     sources = {name: _source(name, flags, settings) for name in values}
     if options.settings().is_json:
         print_json({name: {"value": values[name], "source": sources[name]} for name in values})

@@ -34,7 +34,18 @@ class Settings(BaseSettings):
     )
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     redis: str | None = Field(
-        None, description="URL of your own Redis >= 7.0 or Valkey >= 7.2. Unset: an embedded Valkey in data_dir."
+        None,
+        repr=False,  # it may hold a password
+        description="URL of your own Redis >= 7.0 or Valkey >= 7.2: redis://, rediss://, unix:// or "
+        "redis+sentinel://host,host/service. Unset: an embedded Valkey in data_dir.",
+    )
+    redis_timeout: float = Field(
+        5, ge=0.1, description="How long Redis may take to answer before its connection counts as lost."
+    )
+    redis_replicas: int = Field(
+        0,
+        ge=0,
+        description="Replicas of your Redis that must have a write before it counts; 0: the master alone.",
     )
     data_dir: Path = Field(Path("~/.local/share/lacewing"), description="Where the embedded Valkey keeps its data.")
     fsync: Literal["always", "everysec", "no"] = Field(

@@ -2,13 +2,13 @@
 
 Every command issued in one tick of the event loop goes out in one write; replies come back in order. This costs a few
 microseconds a command where an asyncio client that awaits each one costs 60 to 90. Connecting stays redis-py's:
-address,
-TLS, authentication, protocol and Sentinel. The module takes over the transport after the handshake; that hand-over is
-the only use of redis-py's private attributes.
+address, TLS, authentication, protocol and Sentinel. The module takes over the transport after the handshake; that
+hand-over is the only use of redis-py's private attributes.
 
 On loss every outstanding call fails with :class:`StoreUnavailableError`; all calls of the store are safe to repeat.
-Then the
-connection is made again with back-off. Never use WATCH or MULTI here: their state is the connection's, which all share.
+Then the connection is made again with back-off, and with Sentinels to whoever is the master by then. A Redis that says
+that it is no master, or not yet one, is as good as lost. Never use WATCH or MULTI here: their state is the
+connection's, which all share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import hiredis
-import redis.asyncio as redis_asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 _log = logging.getLogger(__name__)
@@ -31,8 +31,12 @@ Reply = Any
 """What Redis answers: bytes, int, None, or a list of replies."""
 
 _PENDING_MAX: Final = 100_000
-_TIMEOUT_SECONDS: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
+"""How long Redis may take to answer, unless the settings say otherwise."""
+_LOOK_SECONDS: Final = 1.0
 _BACKOFF_MAX_SECONDS: Final = 1.0
+_NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"})
+"""Codes of errors by which Redis says that another one may be the master, or that it is not ready to be one."""
 
 
 class StoreUnavailableError(Exception):
@@ -51,13 +55,20 @@ class CommandError(Exception):
 class _Link(asyncio.Protocol):
     """The wire of one established connection: matches replies with calls, in order."""
 
-    def __init__(self, transport: asyncio.Transport, on_push: Callable[[Reply], None] | None) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, on_push: Callable[[Reply], None] | None, timeout: float, replicas: int
+    ) -> None:
         self._transport = transport
         self._on_push = on_push
+        self._timeout = timeout
+        self._replicas = replicas
         self._reader = hiredis.Reader(replyError=CommandError, protocolError=StoreUnavailableError)
-        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        # A call without a future is the WAIT that ends each write, if replicas have to confirm.
+        self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
+        self._unconfirmed: list[tuple[asyncio.Future[Reply], Reply]] = []
         self._unsent: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self._asked: float | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, command: tuple[bytes | str | int, ...]) -> asyncio.Future[Reply]:
@@ -67,7 +78,7 @@ class _Link(asyncio.Protocol):
             return future
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub allows one word only
+        self._unsent.append(_packed(*command))
         if self._on_push is None:
             self._pending.append((future, self._loop.time()))
         else:
@@ -76,40 +87,77 @@ class _Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
-        if not self.lost.done():
-            self._transport.write(b"".join(unsent))
+        if self.lost.done():
+            return
+        if self._replicas and self._on_push is None:
+            unsent.append(_packed("WAIT", self._replicas, round(self._timeout * 500)))  # half of it, in milliseconds
+            self._pending.append((None, self._loop.time()))
+        self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
         reader, pending = self._reader, self._pending
+        self._asked = None
         try:
             reader.feed(data)
-            while (reply := reader.gets()) is not False:
+            while not self.lost.done() and (reply := reader.gets()) is not False:
                 if self._on_push is not None:
                     self._on_push(reply)
                     continue
                 future = pending.popleft()[0]
-                if future.done():
-                    continue  # its caller went away
-                if isinstance(reply, CommandError):
-                    future.set_exception(reply)
+                if future is None:
+                    self._confirm(reply)
+                elif self._replicas:
+                    self._unconfirmed.append((future, reply))
                 else:
-                    future.set_result(reply)
+                    self._answer(future, reply)
         except (StoreUnavailableError, IndexError) as error:
             _log.error("Redis sent what is not understood: %s", error)
             self.close()
 
+    def _answer(self, future: asyncio.Future[Reply], reply: Reply) -> None:
+        if future.done():
+            return  # its caller went away
+        if not isinstance(reply, CommandError):
+            future.set_result(reply)
+        elif reply.code in _NO_MASTER:
+            future.set_exception(StoreUnavailableError(f"Redis does not serve: {reply}"))
+            self.close()
+        else:
+            future.set_exception(reply)
+
+    def _confirm(self, count: Reply) -> None:
+        answers, self._unconfirmed = self._unconfirmed, []
+        for future, reply in answers:
+            if isinstance(reply, CommandError) or (isinstance(count, int) and count >= self._replicas):
+                self._answer(future, reply)
+            elif not future.done():
+                text = f"{count} of {self._replicas} replicas confirmed in time"
+                future.set_exception(StoreUnavailableError(text))
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.lost.done():
-            self.lost.set_result(None)
-        for future, _ in self._pending:
+        if self.lost.done():
+            return
+        self.lost.set_result(None)
+        self._transport.abort()  # of an encrypted connection the other end's closing is but half of the end
+        outstanding = [future for future, _ in self._unconfirmed] + [future for future, _ in self._pending if future]
+        self._unconfirmed.clear()
+        self._pending.clear()
+        for future in outstanding:
             if not future.done():
                 future.set_exception(StoreUnavailableError(f"the connection to Redis was lost: {exc or 'closed'}"))
-        self._pending.clear()
 
-    def check_timeout(self) -> None:
-        """Gives the connection up if its oldest call has waited too long."""
-        if self._pending and self._loop.time() - self._pending[0][1] > _TIMEOUT_SECONDS:
-            _log.error("Redis has not answered for %s s", _TIMEOUT_SECONDS)
+    def check(self) -> None:
+        """Gives the connection up if Redis has been silent for too long; if nothing is asked, asks for a sign of life.
+
+        Only so the loss of a connection shows of which neither side was told, and on which nothing is sent.
+        """
+        now = self._loop.time()
+        asked = self._pending[0][1] if self._pending else self._asked
+        if asked is None:
+            self._asked = now
+            self.send(("PING",)).add_done_callback(asyncio.Future.exception)
+        elif now - asked > self._timeout:
+            _log.error("Redis has not answered for %s s", self._timeout)
             self.close()
 
     def close(self) -> None:
@@ -117,24 +165,37 @@ class _Link(asyncio.Protocol):
         self.connection_lost(None)
 
 
+def _packed(*command: bytes | str | int) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub allows one word only
+    return packed
+
+
 class Pipeline:
     """A connection that reconnects, for commands; with ``on_push`` one for subscriptions."""
 
     def __init__(
         self,
-        client: redis_asyncio.Redis,
+        make_connection: Callable[[], AbstractConnection],
         *,
         on_connect: Callable[[Pipeline], Awaitable[None]],
         on_push: Callable[[Reply], None] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        replicas: int = 0,
     ) -> None:
         """Prepares the connection.
 
         Args:
-            client: Knows how to connect; none of its own connections is used.
-            on_connect: Runs after each connect, before anybody else's commands are accepted.
+            make_connection: Makes one that has yet to connect.
+            on_connect: Runs after each connect.
             on_push: Takes every message of a subscribing connection.
+            timeout: How long connecting and each reply may take, in seconds.
+            replicas: How many replicas must have confirmed what was written before a call succeeds.
         """
-        self._client = client
+        self.info: dict[str, str] = {}
+        """What Redis said of itself (``INFO``) when it was connected."""
+        self._make_connection = make_connection
+        self._timeout = timeout
+        self._replicas = replicas
         self._on_connect = on_connect
         self._on_push = on_push
         self._link: _Link | None = None
@@ -178,14 +239,15 @@ class Pipeline:
         return self._link.send(command)
 
     async def _connect(self) -> None:
-        connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py
+        connection = self._make_connection()
         link: _Link | None = None
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await connection.connect()
-                writer = connection._writer  # noqa: SLF001 - the hand-over of the transport, see the module's text
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()  # type: ignore[no-untyped-call] # redis-py
+                self.info = await _ask_master(connection)
+                writer: Any = connection._writer  # noqa: SLF001 - the hand-over of the transport, see the module's text
                 transport: asyncio.Transport = writer.transport
-                link = _Link(transport, self._on_push)
+                link = _Link(transport, self._on_push, self._timeout, self._replicas)
                 transport.set_protocol(link)
                 transport.resume_reading()
                 # From here on the transport is ours alone: the end of the connection would warn, and close it.
@@ -210,8 +272,8 @@ class Pipeline:
             link = self._link
             assert link is not None
             while not link.lost.done():
-                await asyncio.wait({link.lost}, timeout=1.0)
-                link.check_timeout()
+                await asyncio.wait({link.lost}, timeout=min(_LOOK_SECONDS, self._timeout / 4))
+                link.check()
             self._ready.clear()
             _log.warning("the connection to Redis was lost; connecting again")
             while not self._ready.is_set():
@@ -223,3 +285,12 @@ class Pipeline:
                     await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
                     delay = min(delay * 2, _BACKOFF_MAX_SECONDS)
             _log.info("connected to Redis again")
+
+
+async def _ask_master(connection: AbstractConnection) -> dict[str, str]:
+    await connection.send_command("INFO")
+    text = (await connection.read_response()).decode()
+    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if info.get("role") != "master":
+        raise StoreUnavailableError("cannot connect to Redis: it is a replica, not the master")
+    return info

@@ -11,17 +11,23 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
-
-import redis.asyncio as redis_asyncio
-from redis.asyncio.connection import parse_url
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRecord
 from lacewing_server.store.redis import codec
+from lacewing_server.store.redis.address import Address
 from lacewing_server.store.redis.keys import Keys
-from lacewing_server.store.redis.pipeline import CommandError, Pipeline, Reply, StoreUnavailableError
+from lacewing_server.store.redis.pipeline import (
+    TIMEOUT_SECONDS,
+    CommandError,
+    Pipeline,
+    Reply,
+    StoreUnavailableError,
+)
+from lacewing_server.store.redis.requirements import UnsuitableRedisError, unsuitable
 from lacewing_server.store.redis.runner import Runner
 from lacewing_server.store.redis.scripts import SCRIPTS
 
@@ -29,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.5
 _DUE_BATCH: Final = 200
+_PASSING: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
+"""Codes of errors by which Redis says that it cannot write now: its disk, its replicas, or a script that takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +147,31 @@ def revision_guard(revision: int) -> bytes:
 class Store:
     """Redis as the engine sees it."""
 
-    def __init__(self, url: str, prefix: str, server: bytes) -> None:
-        """Prepares the store; :meth:`start` connects."""
+    def __init__(
+        self, url: str, prefix: str, server: bytes, *, timeout: float = TIMEOUT_SECONDS, replicas: int = 0
+    ) -> None:
+        """Prepares the store; :meth:`start` connects.
+
+        Args:
+            url: Where Redis is, see :mod:`lacewing_server.store.redis.address`.
+            prefix: What all keys begin with.
+            server: The identity of this server.
+            timeout: How long Redis may take to answer, in seconds, before its connection counts as lost.
+            replicas: How many of its replicas must have what is written before a call succeeds.
+
+        Raises:
+            StoreUnavailableError: If the URL is not that of a Redis.
+        """
         self.keys = Keys(prefix)
         self.server = server
-        self._client = redis_asyncio.Redis(
-            connection_pool=redis_asyncio.ConnectionPool(**_pool_arguments(url), protocol=2)
-        )
-        self._pipeline = Pipeline(self._client, on_connect=self._load_scripts)
-        self._bulk = Pipeline(self._client, on_connect=self._load_scripts)
+        self._address = Address(url, timeout)
+        connect = partial(Pipeline, self._address.connection, timeout=timeout, replicas=replicas)
+        self._pipeline = connect(on_connect=self._prepare)
+        self._bulk = connect(on_connect=self._load_scripts)
+        self._subscription = connect(on_connect=self._subscribe, on_push=self._on_push)
         self._runner = Runner(self._pipeline, self.keys.prefix, server)
         self._bulk_runner = Runner(self._bulk, self.keys.prefix, server)
-        self._subscription = Pipeline(self._client, on_connect=self._subscribe, on_push=self._on_push)
+        self._started = False
         self._on_news: Callable[[bytes], None] = lambda _news: None
         self._on_resubscribe: Callable[[], None] = lambda: None
         self._clock_offset = 0.0
@@ -163,18 +184,19 @@ class Store:
             on_resubscribe: Called after messages may have been lost.
 
         Raises:
-            StoreUnavailableError: If Redis cannot be reached.
+            StoreUnavailableError: If Redis cannot be reached, or must not be used (:class:`UnsuitableRedisError`).
         """
         self._on_news, self._on_resubscribe = on_news, on_resubscribe
         connecting = (self._pipeline.start(), self._bulk.start(), self._subscription.start())
         for outcome in await asyncio.gather(*connecting, return_exceptions=True):  # none goes on when another fails
             if outcome is not None:
                 raise outcome
+        self._started = True
 
     async def close(self) -> None:
         """Closes the connections."""
         await asyncio.gather(self._pipeline.close(), self._bulk.close(), self._subscription.close())
-        await self._client.aclose()
+        await self._address.close()
 
     @property
     def connected(self) -> bool:
@@ -207,6 +229,13 @@ class Store:
 
     def _learn_clock(self, now_ms: int) -> None:
         self._clock_offset = now_ms - time.time() * 1000
+
+    async def _prepare(self, pipeline: Pipeline) -> None:
+        if reason := unsuitable(pipeline.info):
+            if not self._started:
+                raise UnsuitableRedisError(f"this Redis must not be used: {reason}")
+            _log.error("Redis came back as one that must not be used: %s", reason)  # but work is going on
+        await self._load_scripts(pipeline)
 
     async def _load_scripts(self, pipeline: Pipeline) -> None:
         await asyncio.gather(*(pipeline.send("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
@@ -388,10 +417,10 @@ class Store:
 
 
 def _refusal(error: StoreUnavailableError | CommandError) -> Exception:
-    if isinstance(error, StoreUnavailableError) or error.code in {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"}:
+    if isinstance(error, StoreUnavailableError) or error.code in _PASSING:
         return DomainError(
             errors_pb2.ERROR_REASON_STORE_UNAVAILABLE,
-            f"the store cannot be reached: {error}; try again",
+            f"the store cannot be reached or does not write: {error}; try again",
             retry_seconds=_RETRY_SECONDS,
         )
     if error.code == "OOM":
@@ -401,10 +430,3 @@ def _refusal(error: StoreUnavailableError | CommandError) -> Exception:
             retry_seconds=10 * _RETRY_SECONDS,
         )
     return error
-
-
-def _pool_arguments(url: str) -> dict[str, Any]:
-    try:
-        return dict(parse_url(url))
-    except ValueError as error:
-        raise StoreUnavailableError(f"the address is not that of a Redis: {error}") from error
