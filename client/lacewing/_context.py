@@ -17,7 +17,9 @@ class AttemptContext:
     """The attempt that runs a body.
 
     Attributes:
-        execution: The execution. The same for all its attempts: a key that makes outside calls idempotent.
+        execution: The execution.
+        idempotency_key: A key that makes calls to other systems idempotent: 32 hexadecimal digits, the same for all
+            attempts of the execution, and never that of another one. `local` outside a worker.
         attempt: The number of the attempt, from 1.
         timeout: How long the body may run, counted from its start. None outside a worker.
         deadline: When the execution must have ended, in UTC. None if it has no deadline.
@@ -33,6 +35,7 @@ class AttemptContext:
             report: Takes what the body reports of itself. Default: nobody listens.
         """
         self.execution: identifiers_pb2.ExecutionId = lease.execution
+        self.idempotency_key: str = lease.idempotency_key
         self.attempt: int = lease.attempt
         has_timeout, has_deadline = lease.HasField("attempt_timeout"), lease.HasField("deadline")
         self.timeout: timedelta | None = lease.attempt_timeout.ToTimedelta() if has_timeout else None
@@ -58,7 +61,7 @@ class AttemptContext:
 
 
 _LOCAL = AttemptContext(
-    worker_service_pb2.Lease(execution=identifiers_pb2.ExecutionId(name="local"), attempt=1),
+    worker_service_pb2.Lease(execution=identifiers_pb2.ExecutionId(name="local"), attempt=1, idempotency_key="local"),
 )
 _current: ContextVar[AttemptContext] = ContextVar("lacewing_attempt", default=_LOCAL)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from lacewing.types._assign import admits_none, assignable, closest_variant, explain_mismatch
 from lacewing.types._check import InterfaceChecker, compile_checker
 from lacewing.types._describe import describe_literal, describe_type
+from lacewing.types._diff import Difference, literal_map_differences
 from lacewing.types._digest import digest_interface, digest_literal, digest_literal_map, digest_message
 from lacewing.types._json import JsonConverter, literal_map_from_json, literal_map_to_json
 from lacewing.types._problem import ConversionError, Problem
@@ -26,6 +27,7 @@ __all__ = [
     "AnnotationError",
     "ConversionError",
     "Converter",
+    "Difference",
     "FunctionInterface",
     "InterfaceChecker",
     "JsonConverter",
@@ -44,6 +46,7 @@ __all__ = [
     "digest_message",
     "explain_mismatch",
     "interface_of",
+    "literal_map_differences",
     "literal_map_from_json",
     "literal_map_to_json",
     "literal_type_of",

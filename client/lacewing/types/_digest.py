@@ -168,7 +168,7 @@ def _encode_scalar(scalar: literals_pb2.Scalar, out: list[bytes]) -> None:
         case "none_type":
             out.append(b"n")
         case "union":
-            if not _says_no_more_than_its_value(scalar.union.type):
+            if not says_no_more_than_its_value(scalar.union.type):
                 out.append(b"U")
                 _encode_type(scalar.union.type, out)
             _encode_literal(scalar.union.value, out)
@@ -236,7 +236,8 @@ def _encode_binary(binary: literals_pb2.Binary, out: list[bytes]) -> None:
     canonical.encode_bytes(binary.value, out)
 
 
-def _says_no_more_than_its_value(literal_type: types_pb2.LiteralType) -> bool:
+def says_no_more_than_its_value(literal_type: types_pb2.LiteralType) -> bool:
+    """Return whether a union with this declared type is encoded as its value alone."""
     if literal_type.WhichOneof("type") != "simple" or literal_type.simple == types_pb2.SIMPLE_TYPE_STRUCT:
         return False
     tag = literal_type.structure.tag

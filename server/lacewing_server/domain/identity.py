@@ -16,6 +16,7 @@ from typing import Final
 ID_BYTES: Final = 12
 NONCE_BYTES: Final = 8
 _GENERATED_NAME_LENGTH: Final = 21
+_KEY_DIGITS: Final = 32
 _REQUEST_MARK: Final = b"\xfe"  # a generated id begins with 0x01 until the year 2527
 _NAME_MARK: Final = b"\xff"
 # A name takes base 32 in pairs of digits, of ten bits each: a third of the time of the library's encoder.
@@ -71,6 +72,11 @@ def new_nonce() -> bytes:
 def lease_token(execution_id: bytes, nonce: bytes) -> bytes:
     """The token that proves a lease."""
     return execution_id + nonce
+
+
+def idempotency_key(execution_id: bytes, create_ms: int) -> str:
+    """The key under which an execution makes its calls to other systems: of its own, although names are given again."""
+    return hashlib.sha256(execution_id + create_ms.to_bytes(8, "big")).hexdigest()[:_KEY_DIGITS]
 
 
 def split_token(token: bytes) -> tuple[bytes, bytes] | None:

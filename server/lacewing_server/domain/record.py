@@ -15,8 +15,6 @@ SERIALIZED: Final = 4
 """Flag: others may wait for the cache entry of the execution, and have to be told of its end."""
 FILLS_CACHE: Final = 8
 """Flag: on success the outputs become the cache entry."""
-JOB_ONCE: Final = 16
-"""Flag: the body must not run again after an interruption (``TaskPolicy.idempotent`` = false)."""
 
 NO_SERVER: Final = bytes(8)
 """The owner of an attempt that no stream holds: a unary lease, or none at all."""

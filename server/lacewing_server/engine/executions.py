@@ -11,7 +11,7 @@ from lacewing.types import ConversionError, digest_literal_map, literal_map_from
 from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
-from lacewing_server.domain.record import FILLS_CACHE, JOB_ONCE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
+from lacewing_server.domain.record import FILLS_CACHE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask, milliseconds
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
@@ -130,7 +130,7 @@ class Executions:
             execution_id,
             lifecycle.QUEUED,
             meta,
-            flags=flags | (0 if task.idempotent else JOB_ONCE),
+            flags=flags,
             cache_status=status,
             origin=self._store.server,
             task_ref=task.ref,

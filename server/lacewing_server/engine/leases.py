@@ -22,6 +22,7 @@ def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb
         execution=record.execution.id,
         task=task.id,
         attempt=record.attempt,
+        idempotency_key=identity.idempotency_key(record.id, record.create_ms),
     )
     inputs = lease.inputs
     inputs.ParseFromString(record.inputs)
