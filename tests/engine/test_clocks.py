@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.service import Attempt, Execution, Service, StreamWorker, value
-from lacewing.v1 import worker_service_pb2
-from server.world import World, completion, connect, run_world
+from engine.service import Attempt, Execution, Service, StreamWorker, eventually, value
+from lacewing.v1 import execution_service_pb2, worker_service_pb2
+from lacewing_server.domain import identity
+from lacewing_server.store.redis import codec
+from lacewing_server.testing import start_server
+from lacewing_server.valkey import EmbeddedValkey
+from server.world import PREFIX, World, acquisition, completion, connect, execution, run_world
 
 QUEUED, RUNNING, SUCCEEDED = Execution.STATE_QUEUED, Execution.STATE_RUNNING, Execution.STATE_SUCCEEDED
 TIMED_OUT, FAILED = Execution.STATE_TIMED_OUT, Execution.STATE_FAILED
@@ -249,3 +256,44 @@ async def test_heartbeats_keep_a_stream_and_its_attempts_alive(hasty: World) -> 
         found = await service.wait(created)
         assert (found.state, value(found), found.loss_count) == (SUCCEEDED, 5, 0)
         worker.close()
+
+
+async def test_clocks_go_on_when_a_domain_is_no_longer_configured() -> None:
+    """Its executions still end, and never keep those of other domains waiting."""
+    with tempfile.TemporaryDirectory(prefix="lw") as directory:
+        valkey = EmbeddedValkey(Path(directory), persist=False)
+        try:
+            ends = []
+            with start_server(redis=valkey.url, domains="development,retired") as server:
+                async with connect(server.address) as stubs:
+                    service = Service(World(valkey, server), stubs, "retired")
+                    for domain in ("development", "retired"):
+                        task = await service.register(metadata={"timeout": "20s"}, domain=domain)
+                        request = execution(task)
+                        request.task.domain = domain
+                        created = await service.stubs.executions.CreateExecution(
+                            execution_service_pb2.CreateExecutionRequest(request=request)
+                        )
+                        acquire = acquisition(task, lease_duration="3600s")
+                        acquire.offer.domain = domain
+                        assert (await service.stubs.workers.AcquireLeases(acquire)).leases
+                        ends.append(created.execution)
+                    service.world.store.close()
+            with start_server(redis=valkey.url, domains="development", tick=0.01) as server:
+                async with connect(server.address) as stubs:
+                    service = Service(World(valkey, server), stubs, "retired")
+                    service.advance(21)
+                    assert (await service.wait(ends[0])).error.code == "AttemptTimeout"
+
+                    async def has_ended() -> bool:
+                        value: Any = service.world.store.get(_key_of(ends[1]))
+                        return codec.unpack_record(b"", value).state == TIMED_OUT
+
+                    await eventually(has_ended)
+                    service.world.store.close()
+        finally:
+            valkey.stop()
+
+
+def _key_of(of: Execution) -> bytes:
+    return PREFIX + b"x:" + identity.execution_id_of(of.id.project, of.id.domain, of.id.name)

@@ -117,8 +117,13 @@ class Loops:
         due = await self._store.due()
         for execution_id in due.ready:
             self._wakeups.notify(execution_id)
-        for record in due.judge:
-            await self._attempts.judge(record, due.now_ms)
+        # Each by itself: one that cannot be judged must not keep the others waiting.
+        results = await asyncio.gather(
+            *(self._attempts.judge(record, due.now_ms) for record in due.judge), return_exceptions=True
+        )
+        for record, result in zip(due.judge, results, strict=True):
+            if isinstance(result, Exception):
+                _log.error("could not judge the clocks of execution %s", record.name, exc_info=result)
 
     async def _liveness(self) -> None:
         server, keys = self._store.server, self._store.keys

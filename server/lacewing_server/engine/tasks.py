@@ -59,7 +59,11 @@ class Tasks:
 
     async def ready_for(self, record: ExecutionRecord) -> ReadyTask:
         """The version that an execution runs; it exists."""
-        return self.ready_of(record) or (await self.resolve(record.execution.task))[0]
+        if (ready := self.ready_of(record)) is not None:
+            return ready
+        # Not by resolve: what runs goes on, even if its domain is no longer configured.
+        task = record.execution.task
+        return await self._load(record.task_ref, task.project, task.domain, task, "task")
 
     async def _load(self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str) -> ReadyTask:
         registration.check_task_id(project, domain, task.name, task.version, path)
