@@ -63,7 +63,7 @@ class Doubts:
         server = self._store.server
         ids = list(await self._store.call("SMEMBERS", self._store.keys.running(server)))
         for start in range(0, len(ids), _BATCH):
-            for record in await self._store.get_many(ids[start : start + _BATCH]):
+            for record in (await self._store.get_many(ids[start : start + _BATCH])).values():
                 doubt = self._doubts.get(record.nonce) if record is not None else None
                 if record is None or doubt is None or record.state != lifecycle.RUNNING:
                     continue

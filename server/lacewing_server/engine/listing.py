@@ -59,10 +59,12 @@ class Listing:
             fresh = [entry for entry in entries if last is None or entry < last]
             seen += len(fresh)
             gone = []
-            for entry, record in zip(fresh, await self._store.get_many([each[1] for each in fresh]), strict=True):
+            records = await self._store.get_many([each[1] for each in fresh])
+            for entry in fresh:
                 last = entry
+                record = records.get(entry[1])
                 if record is None:
-                    gone.append(entry[1])
+                    gone += [entry[1]] if entry[1] in records else []
                 elif _matches(record, request):
                     found.append(record)
                     if len(found) == size:

@@ -139,7 +139,7 @@ class Loops:
 
     async def _reap(self, dead: bytes) -> None:
         ids = await self._store.call("SRANDMEMBER", self._store.keys.running(dead), 256)
-        for execution_id, record in zip(ids, await self._store.get_many(ids), strict=True):
+        for execution_id, record in (await self._store.get_many(ids)).items():
             if record is None or record.state != lifecycle.RUNNING or record.owner != dead:
                 await self._store.call("SREM", self._store.keys.running(dead), execution_id)
                 continue

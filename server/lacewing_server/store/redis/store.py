@@ -308,14 +308,19 @@ class Store:
         record = codec.unpack_record(execution_id, value)
         return await self._complete(record) if inputs else record
 
-    async def get_many(self, ids: Sequence[bytes]) -> list[ExecutionRecord | None]:
-        """Reads many executions, without big inputs."""
-        if not ids:
-            return []
-        values = await self.call("MGET", *(self.keys.execution(each) for each in ids))
-        return [
-            None if value is None else codec.unpack_record(each, value) for each, value in zip(ids, values, strict=True)
-        ]
+    async def get_many(self, ids: Sequence[bytes]) -> dict[bytes, ExecutionRecord | None]:
+        """Reads many executions by id, without big inputs; None for what is gone.
+
+        A record that cannot be read is left out: another server's may be newer than we are, and is none of our business.
+        """
+        records: dict[bytes, ExecutionRecord | None] = {}
+        values = await self.call("MGET", *(self.keys.execution(each) for each in ids)) if ids else []
+        for each, value in zip(ids, values, strict=True):
+            try:
+                records[each] = None if value is None else codec.unpack_record(each, value)
+            except codec.UnknownFormatError as error:
+                _log.warning("%s", error)
+        return records
 
     async def watch(self, execution_id: bytes) -> ExecutionRecord | None:
         """Reads an execution and makes its changes known to this server from now on."""

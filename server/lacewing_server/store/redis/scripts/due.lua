@@ -6,8 +6,11 @@
 --   record of each execution to judge
 local now, ready, reply = now_ms(), {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timer', '-inf', now, 'LIMIT', 0, ARGV[2])) do
-  local h = read(id)
-  if not h or h[STATE] >= SUCCEEDED then
+  local readable, h = pcall(read, id)
+  if not readable then
+    -- Left to a server that can read it; the clocks of the others go on.
+    redis.call('ZADD', P .. 'timer', now + 10000, id)
+  elseif not h or h[STATE] >= SUCCEEDED then
     redis.call('ZREM', P .. 'timer', id)
   elseif h[STATE] == QUEUED and h[NOT_BEFORE_MS] > 0 and h[NOT_BEFORE_MS] <= now
       and (h[DEADLINE_MS] == 0 or h[DEADLINE_MS] > now) then

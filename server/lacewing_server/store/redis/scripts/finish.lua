@@ -50,11 +50,13 @@ if held and not done then
   redis.call('DEL', m)
 end
 local waiters = P .. 'mw:' .. h[CACHE_KEY]
-local waiter = redis.call('LPOP', waiters)
+local waiter, unreadable = redis.call('LPOP', waiters), {}
 while waiter do
   local other = waiter:sub(1, 12)
-  local w = read(other)
-  if w and w[STATE] == WAITING then
+  local readable, w = pcall(read, other)
+  if not readable then
+    unreadable[#unreadable + 1] = waiter
+  elseif w and w[STATE] == WAITING then
     enter(w, done and SUCCEEDED or QUEUED)
     if done then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, held)
@@ -75,4 +77,6 @@ while waiter do
   end
   waiter = redis.call('LPOP', waiters)
 end
+-- Left to a server that can read them.
+for _, each in ipairs(unreadable) do redis.call('RPUSH', waiters, each) end
 return answer

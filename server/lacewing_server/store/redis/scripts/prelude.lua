@@ -24,10 +24,12 @@ local function latest_of(task_ref)
   return LATEST[task_ref]
 end
 
--- A record as a table: the header's fields by index, the variable parts by name; nil if there is none.
+-- A record as a table: the header's fields by index, the variable parts by name; nil if there is none. It is an error
+-- that there is something else: a newer server's record, or none of ours.
 local function read(id)
   local value = redis.call('GET', P .. 'x:' .. id)
   if not value then return nil end
+  if value:byte(1) ~= FORMAT or #value < HEADER_BYTES then error('cannot read a record') end
   local h = {struct.unpack(HEADER, value)}
   local meta = HEADER_BYTES + h[META_LENGTH]
   local worker = meta + h[WORKER_LENGTH]
