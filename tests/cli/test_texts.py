@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import type_strategies as make
 from lacewing.cli._inputs import InputOption
 from lacewing.cli._messages import span_text
 from lacewing.cli._types import execution_id, moment, pair, span, task_id
 from lacewing.cli.output import safe
-from lacewing.v1 import identifiers_pb2, interface_pb2, types_pb2
+from lacewing.types import literal_map_from_json, literal_map_to_json
+from lacewing.v1 import identifiers_pb2, interface_pb2, literals_pb2, types_pb2
 
 Type = types_pb2.LiteralType
 STRING = Type(simple=types_pb2.SIMPLE_TYPE_STRING)
@@ -50,6 +53,26 @@ def test_whole_numbers_are_exact(first: int, second: int) -> None:
 def test_maps_are_read_by_key(values: dict[str, str]) -> None:
     """The value is all that follows the first equals sign."""
     assert read(Type(map_value_type=STRING), *(f"{key}={value}" for key, value in values.items())) == values
+
+
+@given(st.data())
+def test_values_of_each_type_can_be_written_as_flags(data: st.DataObject) -> None:
+    """A text as it is, anything else as JSON; what is read is the literal that was written."""
+    literal_type = data.draw(make.definite_types(unions=False))
+    literal = data.draw(make.literals_of(literal_type))
+    declared = interface_pb2.VariableMap(variables={"x": interface_pb2.Variable(type=literal_type)})
+    value = literal_map_to_json(literals_pb2.LiteralMap(literals={"x": literal}), declared)["x"]
+    text = value if isinstance(value, str) else json.dumps(value)
+    again = literal_map_from_json({"x": read(literal_type, text)}, declared)
+    assert again == literal_map_from_json({"x": value}, declared)
+
+
+def test_bytes_may_have_a_tag() -> None:
+    """Then they are an object, as in JSON."""
+    assert read(Type(simple=types_pb2.SIMPLE_TYPE_BINARY), '{"value": "aGk=", "tag": "t"}') == {
+        "value": "aGk=",
+        "tag": "t",
+    }
 
 
 @given(st.text())

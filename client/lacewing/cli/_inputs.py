@@ -215,9 +215,11 @@ def _boolean(text: str) -> Any:
     return lowered in _TRUE if lowered in _TRUE | _FALSE else text
 
 
-def _bytes(text: str) -> str:
-    """Return base64: of a file after `@`, else the text, which is base64 already."""
-    return base64.b64encode(_file(text[1:]).read_bytes()).decode() if text.startswith("@") else text
+def _bytes(text: str) -> Any:
+    """Return base64: of a file after `@`, else the text, which is base64 already, or an object that has a tag too."""
+    if text.startswith("@"):
+        return base64.b64encode(_file(text[1:]).read_bytes()).decode()
+    return _json(text) if text.startswith("{") else text
 
 
 _READERS: Mapping[int, Callable[[str], Any]] = {
