@@ -2,20 +2,29 @@
 
 The process is not the test's: no event loop, thread or garbage collector is shared, and it can be stopped, killed and
 suspended like any server. It ends with the process that started it, however that ends.
+
+Most of the start of a server is the import of its modules. So a *nursery* does that once for a test process, and forks
+a server whenever one is asked for.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 _STOP_SECONDS: Final = 15.0
 _LOG_NAME: Final = "server.log"
@@ -32,37 +41,32 @@ class ServerProcess:
         """Starts the server and waits until it takes requests.
 
         Args:
-            directory: Where its log is written; removed by the server if its parent dies.
+            directory: Where its log is written; removed by the server if the process that started it dies.
             settings: Its settings, by name.
 
         Raises:
             ServerProcessError: If it does not start.
         """
         self._log = directory / _LOG_NAME
-        arguments = json.dumps({"parent": os.getpid(), "directory": str(directory), "settings": settings}, default=str)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with our own module
-                [sys.executable, "-m", "lacewing_server.testing_process", arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # ^C in a terminal is for the test, which then stops the server
-            )
-        assert self._process.stdout is not None
-        try:
-            with self._process.stdout as ready:
-                self.address: str = ready.readline().decode().strip()
-        except BaseException:
-            self.kill()
-            raise
-        if not self.address:
-            self.kill()
+        # Open for as long as the process lives, as it is not ours to wait for.
+        output, their_output = os.pipe()
+        self._output = os.fdopen(output, "rb", buffering=0)
+        request = {
+            "directory": str(directory),
+            "cwd": str(Path.cwd()),
+            "environ": dict(os.environ),
+            "settings": settings,
+        }
+        with os.fdopen(their_output, "wb") as far, self._log.open("wb") as log:
+            _nursery().start(request, far, log)
+        first = self._output.readline()
+        if not first:
+            self._output.close()
             raise ServerProcessError(f"the server did not start:\n{self.log.strip()}")
-
-    @property
-    def pid(self) -> int:
+        started: dict[str, Any] = json.loads(first)
+        self.address: str = started["address"]
+        self.pid: int = started["pid"]
         """Its process id."""
-        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -71,16 +75,72 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Stops it in order and waits for its end, from any thread or event loop. Stopping twice is not an error."""
-        self._process.send_signal(signal.SIGTERM)  # without effect on a process that has ended
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not self._signal(signal.SIGTERM, _STOP_SECONDS):
             self.kill()
 
     def kill(self) -> None:
         """Ends the server without a chance to say good-bye, as ``kill -9`` does. Its embedded Valkey ends with it."""
-        self._process.kill()
-        self._process.wait()
+        self._signal(signal.SIGKILL, _STOP_SECONDS)
+
+    def _signal(self, number: int, seconds: float) -> bool:
+        """Sends a signal, unless it has ended; says whether it has ended within so many seconds."""
+        if self._output.closed:
+            return True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        deadline = time.monotonic() + seconds
+        while select.select([self._output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not self._output.read(4096):
+                self._output.close()
+                return True
+        return False
+
+
+class _Nursery:
+    """A process that has imported the server and forks one whenever it is asked to."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._lock = threading.Lock()
+        self._control, far = socket.socketpair()
+        with far:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with our own module
+                [sys.executable, "-m", "lacewing_server.testing_process", str(self.owner)],
+                stdin=far.fileno(),
+                start_new_session=True,  # ^C in a terminal is for the test, which then stops its servers
+            )
+        atexit.register(self._close)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is there, and this process's own: one that was there before a fork is the parent's."""
+        return self.owner == os.getpid() and self._process.poll() is None
+
+    def start(self, request: dict[str, Any], output: IO[bytes], log: IO[bytes]) -> None:
+        """Asks for a server with these as its standard output and error, and the environment as it is now."""
+        surroundings = {"cwd": str(Path.cwd()), "environ": dict(os.environ)}
+        packed = json.dumps({**request, **surroundings}, default=str).encode()
+        with self._lock:
+            socket.send_fds(self._control, [struct.pack(">I", len(packed))], [output.fileno(), log.fileno()])
+            self._control.sendall(packed)
+
+    def _close(self) -> None:
+        self._control.close()
+        if self.owner == os.getpid():
+            self._process.wait()
+
+
+_shared: _Nursery | None = None
+_shared_lock = threading.Lock()
+
+
+def _nursery() -> _Nursery:
+    """The nursery of this process."""
+    global _shared  # noqa: PLW0603 - one for the process
+    with _shared_lock:
+        if _shared is None or not _shared.is_usable:
+            _shared = _Nursery()
+        return _shared
 
 
 @contextmanager

@@ -1,14 +1,24 @@
-"""The process of a server for tests: says where it listens, and ends with the process that started it."""
+"""The nursery of servers for tests, and the processes of the servers that it forks; see ``lacewing_server.testing``.
+
+The nursery has one thread and has not used gRPC when it forks, so that forking is safe. It ends with the process that
+started it, and its servers end with it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
+import select
 import shutil
 import signal
+import socket
+import struct
 import sys
+import traceback
+import warnings
 from typing import Any, Final
 
 from lacewing_server.app import Server, ServerStartError, set_up_logging
@@ -17,36 +27,71 @@ from lacewing_server.settings import Settings, SettingsError, load_settings
 _LOOK_SECONDS: Final = 0.1
 
 
-async def _serve(settings: Settings, parent: int) -> None:
-    """Serves until SIGTERM, or until the parent has ended."""
+def main(parent: int) -> None:
+    """Forks servers until the process that asks for them has ended."""
+    gc.freeze()
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as control:
+        # Not by the kernel's parent-death signal: it comes when the parent's *thread* ends. Not by the end of the
+        # connection alone: a process that the parent forked holds it open.
+        while os.getppid() == parent:
+            readable = select.select([control], [], [], _LOOK_SECONDS)[0]
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            if readable:
+                length, descriptors, _, _ = socket.recv_fds(control, 4, 2)
+                if not length:
+                    return
+                request = json.loads(control.recv(struct.unpack(">I", length)[0], socket.MSG_WAITALL))
+                nursery = os.getpid()
+                if os.fork() == 0:
+                    control.close()
+                    os._exit(_be_server(request, descriptors, nursery))
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+
+def _be_server(request: dict[str, Any], descriptors: list[int], nursery: int) -> int:
+    """Runs a server in this process; returns the exit code."""
+    for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), *descriptors)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    os.chdir(request["cwd"])
+    warnings.simplefilter("always", ResourceWarning)
+    try:
+        settings = load_settings(**request["settings"])
+        set_up_logging(settings)
+        asyncio.run(_serve(settings, nursery))
+    except (ServerStartError, SettingsError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except BaseException:  # noqa: BLE001 - nothing may come back to the nursery's code
+        traceback.print_exc()
+        return 1
+    else:
+        if os.getppid() != nursery:
+            shutil.rmtree(request["directory"])
+        return 0
+    finally:
+        gc.collect()  # what was left open is told of now
+        sys.stderr.flush()
+
+
+async def _serve(settings: Settings, nursery: int) -> None:
+    """Serves until SIGTERM, or until the nursery has ended."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     server = Server(settings)
     await server.start()
-    sys.stdout.write(f"{server.address}\n")
-    sys.stdout.flush()
-    # Not by the kernel's parent-death signal: it comes when the parent's *thread* ends. Not by the end of a pipe: a
-    # process that the parent forked holds it open.
-    while not stopping.is_set() and os.getppid() == parent:
+    os.write(1, json.dumps({"address": server.address, "pid": os.getpid()}).encode() + b"\n")
+    while not stopping.is_set() and os.getppid() == nursery:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await stopping.wait()
     await server.stop()
 
 
-def main(arguments: dict[str, Any]) -> int:
-    """Runs the server; returns the exit code."""
-    try:
-        settings = load_settings(**arguments["settings"])
-        set_up_logging(settings)
-        asyncio.run(_serve(settings, arguments["parent"]))
-    except (ServerStartError, SettingsError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    if os.getppid() != arguments["parent"]:
-        shutil.rmtree(arguments["directory"])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    main(int(sys.argv[1]))

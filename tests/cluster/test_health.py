@@ -39,9 +39,8 @@ async def health(address: str, service: str = "") -> AsyncIterator[Callable[[], 
         call.cancel()
 
 
-async def test_readiness_follows_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readiness_follows_the_store() -> None:
     """It serves, does not while the store is dead or stands still, and serves again; nothing is left open by that."""
-    monkeypatch.setenv("PYTHONWARNINGS", "always::ResourceWarning")
     with store(persist=True) as valkey, ExitStack() as stack:
         (server,) = await World(valkey.url, stack).servers(1)
         async with health(server.address) as whole, health(server.address, "lacewing.v1.ExecutionService") as part:
