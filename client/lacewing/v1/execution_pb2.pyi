@@ -149,9 +149,10 @@ class Execution(_message.Message):
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The state of an execution.
 
-        QUEUED → RUNNING → SUCCEEDED, FAILED, TIMED_OUT or CANCELLED; RUNNING → QUEUED when an attempt is retried or lost;
-        WAITING ↔ QUEUED while another execution computes the same cache entry. From every state that is not terminal,
-        CANCELLED and TIMED_OUT can be reached.
+        QUEUED → RUNNING → SUCCEEDED, FAILED, TIMED_OUT or CANCELLED; RUNNING → QUEUED when an attempt is retried or lost.
+        An execution that begins as WAITING, because another one computes the same cache entry, goes on as SUCCEEDED when that
+        one succeeds, and as QUEUED when that one ends otherwise and this one is next in line. From every state that is not
+        terminal, CANCELLED and TIMED_OUT can be reached.
         """
 
     STATE_UNSPECIFIED: Execution.State.ValueType  # 0

@@ -117,7 +117,8 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CompleteLeases(self, request, context):
-        """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds.
+        """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds, and changes
+        nothing; once another attempt has begun it is answered with `LEASE_LOST`, which means the same to the worker.
 
         Errors: those of single completions are in the response; the call fails with
 

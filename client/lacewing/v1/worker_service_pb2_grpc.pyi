@@ -65,7 +65,8 @@ class WorkerServiceStub:
     * `UNAVAILABLE` / `STORE_UNAVAILABLE`.
     """
     CompleteLeases: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteLeasesRequest, _worker_service_pb2.CompleteLeasesResponse]
-    """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds.
+    """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds, and changes
+    nothing; once another attempt has begun it is answered with `LEASE_LOST`, which means the same to the worker.
 
     Errors: those of single completions are in the response; the call fails with
 
@@ -147,7 +148,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.CompleteLeasesRequest,
         context: _aio.ServicerContext[_worker_service_pb2.CompleteLeasesRequest, _abc.Awaitable[_worker_service_pb2.CompleteLeasesResponse]],
     ) -> _abc.Awaitable[_worker_service_pb2.CompleteLeasesResponse]:
-        """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds.
+        """Reports the results of attempts. Idempotent by token: repeating a completion that was recorded succeeds, and changes
+        nothing; once another attempt has begun it is answered with `LEASE_LOST`, which means the same to the worker.
 
         Errors: those of single completions are in the response; the call fails with
 
