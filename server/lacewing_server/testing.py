@@ -51,12 +51,7 @@ class ServerProcess:
         # Open for as long as the process lives, as it is not ours to wait for.
         output, their_output = os.pipe()
         self._output = os.fdopen(output, "rb", buffering=0)
-        request = {
-            "directory": str(directory),
-            "cwd": str(Path.cwd()),
-            "environ": dict(os.environ),
-            "settings": settings,
-        }
+        request = {"directory": str(directory), "settings": settings}
         with os.fdopen(their_output, "wb") as far, self._log.open("wb") as log:
             _nursery().start(request, far, log)
         first = self._output.readline()
