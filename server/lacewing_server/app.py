@@ -197,7 +197,7 @@ class Server:
         executions_servicer = ExecutionServicer(
             executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), shutdown
         )
-        unary = UnaryLeases(dispatch, tasks, shutdown)
+        unary = UnaryLeases(dispatch, attempts, tasks, shutdown)
         workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)
         add: Any = task_service_pb2_grpc.add_TaskServiceServicer_to_server
         add(TaskServicer(tasks, projects), guarded)

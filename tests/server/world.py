@@ -28,7 +28,7 @@ from lacewing_server.valkey import EmbeddedValkey
 
 PREFIX = b"lw:{0}:"
 # What a server writes by itself.
-_OWN = (PREFIX + b"server:", PREFIX + b"servers", PREFIX + b"ms:")
+_OWN = (PREFIX + b"server:", PREFIX + b"servers", PREFIX + b"ms:", PREFIX + b"mp:")
 
 
 class World:
@@ -102,9 +102,9 @@ class Stubs:
 
 
 @asynccontextmanager
-async def connect(address: str) -> AsyncIterator[Stubs]:
-    """Opens a channel with gRPC's own settings: what is refused is not repeated."""
-    async with grpc.aio.insecure_channel(address) as channel:
+async def connect(address: str, *options: tuple[str, int]) -> AsyncIterator[Stubs]:
+    """Opens a channel with gRPC's own settings but for those given: what is refused is not repeated."""
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         yield Stubs(channel)
 
 

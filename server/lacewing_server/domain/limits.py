@@ -58,6 +58,9 @@ OUTPUTS_MAX_BYTES: Final = 8 << 20
 MESSAGE_MAX_BYTES: Final = 32 << 20
 """Bytes of one gRPC message; beyond it the transport itself refuses."""
 
+BATCH_MAX_BYTES: Final = 4 << 20
+"""Bytes of values after which a message takes no further item; the first one is always taken."""
+
 ERROR_CODE_MAX: Final = 128
 """Characters of a task error's code; longer ones are cut."""
 

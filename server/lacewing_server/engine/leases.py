@@ -10,7 +10,9 @@ from lacewing_server.domain import identity
 from lacewing_server.domain.offers import Offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
+from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 
@@ -40,15 +42,16 @@ def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb
 class UnaryLeases:
     """Leases for workers without a stream."""
 
-    def __init__(self, dispatch: Dispatch, tasks: Tasks, shutdown: Shutdown) -> None:
+    def __init__(self, dispatch: Dispatch, attempts: Attempts, tasks: Tasks, shutdown: Shutdown) -> None:
         self._dispatch = dispatch
+        self._attempts = attempts
         self._tasks = tasks
         self._shutdown = shutdown
 
     async def acquire(
         self, worker: str, offer: Offer, count: int, wait_seconds: float, lease_ms: int
     ) -> tuple[list[worker_service_pb2.Lease], Sequence[ReadyTask]]:
-        """Waits for the first lease, and takes what comes with it."""
+        """Waits for the first lease, and takes what comes with it, as far as it fits into one message."""
         taken: list[ExecutionRecord] = []
         changed = asyncio.Event()
 
@@ -68,6 +71,10 @@ class UnaryLeases:
             self._dispatch.close(session)
         if not taken:
             self._shutdown.refuse()
+        count = fitting(len(record.inputs) for record in taken)
+        for record in taken[count:]:
+            await self._attempts.give_back(record)
+        del taken[count:]
         ready = [await self._tasks.ready_for(record) for record in taken]
         leases = [lease_message(record, task) for record, task in zip(taken, ready, strict=True)]
         return leases, list(dict.fromkeys(ready))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from lacewing.v1 import execution_service_pb2
-from lacewing_server.domain import identity
+from lacewing.v1 import execution_pb2, execution_service_pb2
+from lacewing_server.domain import identity, limits
 from lacewing_server.domain.errors import invalid_field
-from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.domain.record import BIG_INPUTS, ExecutionRecord
 from lacewing_server.engine.paging import malformed
 from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
@@ -51,7 +51,7 @@ class Listing:
         if last is not None:
             high = str(last[0])
         found: list[ExecutionRecord] = []
-        offset = seen = 0
+        offset, seen, room = 0, 0, limits.BATCH_MAX_BYTES
         while seen < _SCAN_MAX:
             entries = await self._entries(key, high, low, offset, size)
             offset += len(entries)
@@ -61,14 +61,19 @@ class Listing:
             gone = []
             records = await self._store.get_many([each[1] for each in fresh])
             for entry in fresh:
-                last = entry
                 record = records.get(entry[1])
                 if record is None:
                     gone += [entry[1]] if entry[1] in records else []
                 elif _matches(record, request):
+                    if request.view == execution_pb2.EXECUTION_VIEW_FULL:
+                        record = await self._whole(record)
+                        room -= len(record.inputs) + len(record.outcome)
+                        if found and room < 0:
+                            return found, _position(last)
                     found.append(record)
-                    if len(found) == size:
-                        break
+                last = entry
+                if len(found) == size:
+                    break
             if gone:
                 await self._store.call("ZREM", key, *gone)
                 offset -= len(gone)
@@ -77,6 +82,10 @@ class Listing:
             if len(entries) < size:
                 return found, ""
         return found, _position(last)
+
+    async def _whole(self, record: ExecutionRecord) -> ExecutionRecord:
+        """The execution with its inputs, if they are not in its record."""
+        return await self._store.get(record.id) or record if record.flags & BIG_INPUTS else record
 
     async def _entries(self, key: bytes, high: str, low: str, offset: int, count: int) -> list[_Entry]:
         flat = await self._store.call("ZREVRANGEBYSCORE", key, high, low, "WITHSCORES", "LIMIT", offset, count)

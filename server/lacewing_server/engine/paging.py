@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from google.protobuf.message import Message
@@ -34,6 +35,17 @@ def page_size(requested: int) -> int:
     if requested < 0:
         raise invalid_field("page_size", f"must not be negative, got {requested}")
     return min(requested or limits.PAGE_SIZE_DEFAULT, limits.PAGE_SIZE_MAX)
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """How many items, of which the sizes in bytes are given in their order, one message takes; at least one."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if count and total > limits.BATCH_MAX_BYTES:
+            break
+        count += 1
+    return count
 
 
 def fingerprint(request: Message) -> str:

@@ -14,6 +14,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import Defaults, ReadyTask
+from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
 
@@ -203,8 +204,9 @@ class Tasks:
         if not page:
             return [], 0
         values = await self._store.call("HMGET", self._store.keys.task(ref), *(b"v:" + version for version in page))
-        found = [task_pb2.TaskVersion.FromString(value) for value in values]
-        return found, after + count if len(versions) > count else 0
+        shown = fitting(map(len, values))
+        found = [task_pb2.TaskVersion.FromString(value) for value in values[:shown]]
+        return found, after + shown if len(versions) > shown else 0
 
 
 _FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms")

@@ -16,7 +16,7 @@ from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.listing import Listing
-from lacewing_server.engine.paging import encode_token, fingerprint, number_position, page_size, text_position
+from lacewing_server.engine.paging import encode_token, fingerprint, fitting, number_position, page_size, text_position
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import Context, internal
@@ -197,9 +197,11 @@ class ExecutionServicer(ExecutionServiceServicer):
         size, mark = page_size(request.page_size), fingerprint(request)
         start = number_position(request.page_token, mark)
         attempts = await self._executions.attempts(request.id)
-        following = start + size if len(attempts) > start + size else 0
+        page = attempts[start : start + size]
+        page = page[: fitting(attempt.ByteSize() for attempt in page)]
+        following = start + len(page) if len(attempts) > start + len(page) else 0
         return pb.ListAttemptsResponse(
-            attempts=attempts[start : start + size],
+            attempts=page,
             next_page_token=encode_token(mark, following) if following else "",
         )
 

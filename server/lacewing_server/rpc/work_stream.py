@@ -18,6 +18,7 @@ from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.leases import lease_message
+from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
@@ -246,7 +247,10 @@ class WorkStreams:
 
     async def _compose(self, outbox: _Outbox) -> pb.WorkResponse:
         message, outbox.message = outbox.message, pb.WorkResponse()
-        records, outbox.leases = outbox.leases, []
+        count = fitting(len(record.inputs) for record in outbox.leases)
+        records, outbox.leases = outbox.leases[:count], outbox.leases[count:]
+        if outbox.leases:
+            outbox.changed.set()
         for record in records:
             task = self._tasks.ready_of(record) or await self._tasks.ready_for(record)
             shown = names.display_task(task.id)

@@ -311,7 +311,7 @@ class Store:
     async def get_many(self, ids: Sequence[bytes]) -> dict[bytes, ExecutionRecord | None]:
         """Reads many executions by id, without big inputs; None for what is gone.
 
-        A record that cannot be read is left out: another server's may be newer than we are, and is none of our business.
+        A record that cannot be read is left out: it may be a newer server's, and is none of our business then.
         """
         records: dict[bytes, ExecutionRecord | None] = {}
         values = await self.call("MGET", *(self.keys.execution(each) for each in ids)) if ids else []
