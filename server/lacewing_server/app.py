@@ -148,6 +148,7 @@ class Server:
             attempt_timeout=round(settings.attempt_timeout * 1000),
             retention=round(settings.retention * 1000),
             max_queued=settings.max_queued,
+            cache_max=settings.cache_max_bytes,
         )
         store = self._store = Store(
             url,
@@ -208,7 +209,7 @@ class Server:
         add = project_service_pb2_grpc.add_ProjectServiceServicer_to_server
         add(ProjectServicer(projects), guarded)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
-        add(CacheServicer(Cache(store, tasks)), guarded)
+        add(CacheServicer(Cache(store, tasks, projects)), guarded)
         readiness = Readiness(store, ("", *SERVICES))
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
         if settings.reflection:

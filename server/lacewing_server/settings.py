@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     attempt_timeout: float = Field(3_600, gt=0, description="Attempt timeout of tasks that declare none.")
     retention: float = Field(7 * 86_400, ge=1, description="How long a finished execution can be read.")
     max_queued: int = Field(100_000, ge=1, description="Executions that may wait in one task's queue.")
+    cache_max_bytes: int = Field(
+        1 << 30, ge=1, description="Bytes that the cache entries of a project may take, unless the project sets it."
+    )
     lease_duration: float = Field(30, gt=0, description="How long a lease lives without a sign of life of its worker.")
     heartbeat_interval: float = Field(10, gt=0, description="How often a worker must give a sign of life.")
     reconnect_grace: float = Field(

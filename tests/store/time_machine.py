@@ -20,7 +20,7 @@ for _, key in ipairs(redis.call('KEYS', P .. '*')) do
     end
     local header = struct.pack(HEADER, unpack(h, 1, OUTCOME_LENGTH))
     redis.call('SET', key, header .. h.value:sub(HEADER_BYTES + 1), 'KEEPTTL')
-  elseif name == 'timer' or name:sub(1, 3) == 'ix:' or name:sub(1, 3) == 'mx:' then
+  elseif name == 'timer' or name == 'me' or ({['ix:'] = 1, ['mx:'] = 1, ['ml:'] = 1})[name:sub(1, 3)] then
     shift_scores(key)
   end
   -- The lease of a server is renewed by the running server, in real time.

@@ -57,7 +57,7 @@ class Engine:
             self.counters,
             Shutdown(),
         )
-        self.cache = Cache(self.store, self.tasks)
+        self.cache = Cache(self.store, self.tasks, self.projects)
         self.loops = Loops(
             self.store,
             self.tasks,

@@ -103,5 +103,11 @@ REFUSAL_DETAILS_MAX_BYTES: Final = 4 << 10
 DURATION_MAX_SECONDS: Final = 10 * 366 * 24 * 3600
 """The longest duration in a policy: ten years."""
 
+CACHE_ENTRY_OVERHEAD_BYTES: Final = 400
+"""What a cache entry counts for the bound of its project beyond its own bytes: about what its keys and indexes take."""
+
+CACHE_TOUCH_SECONDS: Final = 60
+"""How exactly it is known when a cache entry was last used."""
+
 INLINE_INPUTS_BYTES: Final = 16 << 10
 """Inputs up to this size live in the execution's record; larger ones in a key that no transition rewrites."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
 from lacewing.types import ConversionError, InterfaceChecker, digest_message
 from lacewing.v1 import errors_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import limits, names
+from lacewing_server.domain.durations import check_duration
 from lacewing_server.domain.errors import DomainError, Violation, Violations
 from lacewing_server.domain.task_version import Defaults
 
@@ -91,7 +91,7 @@ def _check_id(project: str, domain: str, name: str, version: str, path: str, vio
 def _check_metadata(spec: task_pb2.TaskSpec, violations: Violations) -> None:
     metadata, policy = spec.template.metadata, spec.policy
     path = "spec.template.metadata"
-    _check_duration(metadata.timeout, f"{path}.timeout", violations)
+    check_duration(metadata.timeout, f"{path}.timeout", violations)
     _check_count(metadata.retries.retries, f"{path}.retries.retries", violations)
     if metadata.discoverable and not metadata.discovery_version:
         violations.add(f"{path}.discovery_version", "is required because the task is discoverable")
@@ -111,19 +111,21 @@ def _check_policy(policy: task_pb2.TaskPolicy, violations: Violations) -> None:
     path = "spec.policy"
     backoff = policy.backoff
     _check_count(policy.max_losses, f"{path}.max_losses", violations)
-    _check_duration(backoff.initial, f"{path}.backoff.initial", violations)
-    _check_duration(backoff.max, f"{path}.backoff.max", violations)
+    check_duration(backoff.initial, f"{path}.backoff.initial", violations)
+    check_duration(backoff.max, f"{path}.backoff.max", violations)
     if backoff.multiplier != 0 and not 1 <= backoff.multiplier < float("inf"):
         violations.add(f"{path}.backoff.multiplier", f"must be 0 or at least 1, got {backoff.multiplier}")
     if backoff.jitter not in task_pb2.Backoff.Jitter.values():
         violations.add(f"{path}.backoff.jitter", f"must be a known jitter, got {backoff.jitter}")
     for name in ("queue_timeout", "deadline", "retention"):
         if policy.HasField(name):
-            _check_duration(getattr(policy, name), f"{path}.{name}", violations, positive=True)
+            check_duration(getattr(policy, name), f"{path}.{name}", violations, positive=True)
     if policy.cache.HasField("ttl"):
-        _check_duration(policy.cache.ttl, f"{path}.cache.ttl", violations, positive=True)
+        check_duration(policy.cache.ttl, f"{path}.cache.ttl", violations, positive=True)
     if policy.cache.scope not in task_pb2.CachePolicy.Scope.values():
         violations.add(f"{path}.cache.scope", f"must be a known scope, got {policy.cache.scope}")
+    if not 0 <= policy.cache.audit_rate <= 1:
+        violations.add(f"{path}.cache.audit_rate", f"must be from 0 to 1, got {policy.cache.audit_rate:g}")
     if len(policy.non_retryable_codes) > limits.CODES_MAX:
         violations.add(
             f"{path}.non_retryable_codes",
@@ -136,15 +138,6 @@ def _check_policy(policy: task_pb2.TaskPolicy, violations: Violations) -> None:
 def _check_count(count: int, path: str, violations: Violations) -> None:
     if count > limits.RETRIES_MAX:
         violations.add(path, f"must be at most {limits.RETRIES_MAX}, got {count}")
-
-
-def _check_duration(
-    duration: duration_pb2.Duration, path: str, violations: Violations, *, positive: bool = False
-) -> None:
-    seconds = duration.seconds + duration.nanos / 1e9
-    if seconds < 0 or seconds > limits.DURATION_MAX_SECONDS or (positive and seconds == 0):
-        lowest = "more than 0" if positive else "at least 0"
-        violations.add(path, f"must be {lowest} and at most ten years, got {seconds:g} s")
 
 
 def _check_interface(spec: task_pb2.TaskSpec, violations: Violations) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 
 from lacewing.v1 import execution_pb2, task_pb2
 from lacewing_server.domain import lifecycle
+from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.domain.task_version import ReadyTask, milliseconds
+from lacewing_server.domain.task_version import ReadyTask
 
 _INITIAL_MS: Final = 1_000
 _MULTIPLIER: Final = 2.0

@@ -6,23 +6,52 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf import duration_pb2
-
 from lacewing.types import InterfaceChecker, digest_interface, digest_literal_map
-from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, task_pb2
+from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, project_pb2, task_pb2
 from lacewing_server.domain import identity
+from lacewing_server.domain.durations import milliseconds
 
 MAX_LOSSES_DEFAULT: Final = 3
+CACHE_MAX_DEFAULT: Final = 1 << 30
 QUEUE_DEFAULT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What applies where a task declares nothing. Durations are milliseconds."""
+    """What applies where a task declares nothing. Durations are milliseconds, 0 for without bound."""
 
     attempt_timeout: int
     retention: int
     max_queued: int
+    queue_timeout: int = 0
+    deadline: int = 0
+    max_losses: int = MAX_LOSSES_DEFAULT
+    cache_ttl: int = 0
+    cache_max: int = CACHE_MAX_DEFAULT
+    """How many bytes the cache entries of the project may take."""
+
+    def within(self, project: project_pb2.Project, domain: str) -> Defaults:
+        """What applies in a domain of a project: what is set for the domain, else for the project, else these."""
+        set_here = project_pb2.TaskDefaults()
+        set_here.CopyFrom(project.defaults.task)
+        if domain in project.defaults.domains:
+            for field, value in project.defaults.domains[domain].ListFields():
+                # Each as a whole: merging would add the seconds of one duration to the nanoseconds of the other.
+                if field.message_type is None:
+                    setattr(set_here, field.name, value)
+                else:
+                    getattr(set_here, field.name).CopyFrom(value)
+        bounds = project.limits
+        return Defaults(
+            attempt_timeout=milliseconds(set_here.attempt_timeout) or self.attempt_timeout,
+            retention=milliseconds(set_here.retention) or self.retention,
+            max_queued=self.max_queued,
+            queue_timeout=milliseconds(set_here.queue_timeout) or self.queue_timeout,
+            deadline=milliseconds(set_here.deadline) or self.deadline,
+            max_losses=set_here.max_losses if set_here.HasField("max_losses") else self.max_losses,
+            cache_ttl=milliseconds(set_here.cache_ttl) or self.cache_ttl,
+            cache_max=bounds.cache_max_bytes if bounds.HasField("cache_max_bytes") else self.cache_max,
+        )
 
 
 class ReadyTask:
@@ -46,10 +75,10 @@ class ReadyTask:
         self.inputs = InterfaceChecker(self.input_variables, spec.default_inputs, root="inputs")
         self.outputs = InterfaceChecker(self.output_variables, root="outputs")
         self.max_failures = template.metadata.retries.retries + 1
-        self.max_losses = policy.max_losses if policy.HasField("max_losses") else MAX_LOSSES_DEFAULT
+        self.max_losses = policy.max_losses if policy.HasField("max_losses") else defaults.max_losses
         self.attempt_timeout = milliseconds(template.metadata.timeout) or defaults.attempt_timeout
-        self.queue_timeout = milliseconds(policy.queue_timeout)
-        self.deadline = milliseconds(policy.deadline)
+        self.queue_timeout = milliseconds(policy.queue_timeout) or defaults.queue_timeout
+        self.deadline = milliseconds(policy.deadline) or defaults.deadline
         self.retention = milliseconds(policy.retention) or defaults.retention
         self.max_queued = policy.max_queued if policy.HasField("max_queued") else defaults.max_queued
         self.idempotent = policy.idempotent if policy.HasField("idempotent") else True
@@ -57,7 +86,9 @@ class ReadyTask:
         self.cached = template.metadata.discoverable
         self.serialized = self.cached and template.metadata.cache_serializable
         self.cache_version = template.metadata.discovery_version
-        self.cache_ttl = milliseconds(policy.cache.ttl)
+        self.cache_ttl = milliseconds(policy.cache.ttl) or defaults.cache_ttl
+        self.cache_max = defaults.cache_max
+        self.audit_rate = policy.cache.audit_rate if self.cached else 0.0
         self._ignored = frozenset(template.metadata.cache_ignore_input_vars)
         self._key = self._static_key()
 
@@ -82,8 +113,3 @@ class ReadyTask:
             key.update(len(part).to_bytes(4, "big"))
             key.update(part)
         return key
-
-
-def milliseconds(duration: duration_pb2.Duration) -> int:
-    """A duration in whole milliseconds, rounded up; 0 if unset."""
-    return duration.seconds * 1_000 + -(-duration.nanos // 1_000_000)

@@ -142,7 +142,17 @@ class Attempts:
         attempt = b""
         if completion.log_tail or record.failures + record.losses:
             attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
-        outcome = Outcome(lifecycle.SUCCEEDED, packed, attempt, status, entry, task.cache_ttl, keep_nonce=True)
+        outcome = Outcome(
+            lifecycle.SUCCEEDED,
+            packed,
+            attempt,
+            status,
+            entry,
+            task.cache_ttl,
+            task.id.project,
+            task.cache_max,
+            keep_nonce=True,
+        )
         self._require_done(await self._finish(record, lease_guard(record.nonce), outcome), record)
 
     async def _fail(

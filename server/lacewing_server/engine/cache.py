@@ -9,22 +9,25 @@ from lacewing.v1 import cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError, invalid_field
 from lacewing_server.domain.record import CachedOutcome
+from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.store import Store
 
 _KEY_DIGITS: Final = 32
 _BATCH: Final = 500
-_HEAD_BYTES: Final = 8 << 10
-"""The first bytes of an entry hold all but its outputs: names and versions are bounded by registration."""
+_HEAD_BYTES: Final = 16 << 10
+"""The first bytes of an entry hold all but its outputs: names, versions and findings are bounded."""
+_STATS: Final = ("hits", "misses", "saved_ms", "entries", "bytes", "evictions", "audits", "mismatches")
 
 
 class Cache:
     """The memoized results."""
 
-    def __init__(self, store: Store, tasks: Tasks) -> None:
+    def __init__(self, store: Store, tasks: Tasks, projects: Projects) -> None:
         self._store = store
         self._tasks = tasks
+        self._projects = projects
 
     async def get(self, key: str) -> cache_pb2.CacheEntry:
         """Reads an entry with its outputs.
@@ -104,34 +107,37 @@ class Cache:
         """
         described = (await self._tasks.describe(task, path="task")).id
         ref = identity.task_ref(described.project, described.domain, described.name)
-        numbers = await self._store.call("HMGET", self._store.keys.cache_stats(ref), "hits", "misses", "saved_ms")
-        hits, misses, saved_ms = (int(number or 0) for number in numbers)
+        name = identifiers_pb2.TaskId(project=described.project, domain=described.domain, name=described.name)
+        return await self._stats(name, self._store.keys.cache_stats(ref))
+
+    async def project_stats(self, project: str) -> cache_pb2.CacheStats:
+        """What the cache did for all tasks of a project, likewise.
+
+        Raises:
+            DomainError: ``PROJECT_NOT_FOUND``.
+        """
+        await self._projects.get(project)
+        return await self._stats(identifiers_pb2.TaskId(project=project), self._store.keys.project_cache_stats(project))
+
+    async def _stats(self, task: identifiers_pb2.TaskId, key: bytes) -> cache_pb2.CacheStats:
+        found = await self._store.call("HMGET", key, *_STATS)
+        numbers = {field: int(number or 0) for field, number in zip(_STATS, found, strict=True)}
         stats = cache_pb2.CacheStats(
-            task=identifiers_pb2.TaskId(project=described.project, domain=described.domain, name=described.name),
-            hit_count=hits,
-            miss_count=misses,
-            entry_count=await self._count(self._store.keys.cache_index(ref)),
+            task=task,
+            hit_count=numbers["hits"],
+            miss_count=numbers["misses"],
+            entry_count=numbers["entries"],
+            size_bytes=numbers["bytes"],
+            eviction_count=numbers["evictions"],
+            audit_count=numbers["audits"],
+            mismatch_count=numbers["mismatches"],
         )
-        stats.saved_duration.FromMilliseconds(saved_ms)
+        stats.saved_duration.FromMilliseconds(numbers["saved_ms"])
         return stats
 
     async def _ref(self, task: identifiers_pb2.TaskId) -> bytes:
         described = (await self._tasks.describe(task, path="task")).id
         return identity.task_ref(described.project, described.domain, described.name)
-
-    async def _count(self, index: bytes) -> int:
-        # The index also holds entries that have expired since, and keys that are reserved anew.
-        keys = await self._store.call("ZRANGE", index, 0, -1)
-        filled, count = bytes([codec.FORMAT, codec.DONE]), 0
-        for start in range(0, len(keys), _BATCH):
-            heads = await asyncio.gather(
-                *(
-                    self._store.call("GETRANGE", self._store.keys.cache_entry(key), 0, 1)
-                    for key in keys[start : start + _BATCH]
-                )
-            )
-            count += heads.count(filled)
-        return count
 
     async def _heads(self, keys: list[bytes]) -> list[cache_pb2.CacheEntry | None]:
         found = await asyncio.gather(*(self._read(key, _HEAD_BYTES - 1) for key in keys))

@@ -10,9 +10,10 @@ from typing import Final
 from lacewing.types import ConversionError, digest_literal_map, literal_map_from_json
 from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
+from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
 from lacewing_server.domain.record import FILLS_CACHE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
-from lacewing_server.domain.task_version import ReadyTask, milliseconds
+from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.projects import Projects

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.cache_keeper import CacheKeeper
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.janitor import Janitor
 from lacewing_server.engine.projects import Projects
@@ -53,6 +54,7 @@ class Loops:
         self._describe_workers = describe_workers
         self._running: list[asyncio.Task[None]] = []
         self._janitor = Janitor(store, dispatch.queues)
+        self._cache_keeper = CacheKeeper(store, tasks.cache_bound)
         self._suspects: dict[bytes, float] = {}
 
     def start(self) -> None:
@@ -63,6 +65,7 @@ class Loops:
             ("recheck", 1.0, self._recheck),
             ("counters", 1.0, self._counters.flush),
             ("janitor", 1.0, self._janitor.step),
+            ("cache", 1.0, self._cache_keeper.step),
         ):
             self._running.append(asyncio.create_task(self._every(seconds, step), name=name))
 

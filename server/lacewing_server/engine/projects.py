@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from google.protobuf import timestamp_pb2
 
 from lacewing.v1 import errors_pb2, project_pb2
 from lacewing_server.domain import names
 from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.domain.project_rules import check_settings
+from lacewing_server.domain.task_version import Defaults
 from lacewing_server.store.redis.store import Store
 
 _DISPLAY_NAME_MAX = 64
@@ -19,6 +21,10 @@ class Projects:
     """The projects, kept at hand; news of changes come from the store."""
 
     def __init__(self, store: Store, default_project: str, domains: Sequence[str]) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when what is known of projects may no longer be true."""
+        self.generation = 0
+        """Raised then: what was asked for before, and is answered after, may be old."""
         self._store = store
         self.default_project = default_project
         self.domains = tuple(domains)
@@ -35,6 +41,8 @@ class Projects:
     def forget(self) -> None:
         """Forgets what is at hand: a project has changed somewhere."""
         self._known.clear()
+        self.generation += 1
+        self.on_change()
 
     async def complete(self, project: str, domain: str) -> tuple[str, str]:
         """Fills in defaults, and makes sure that project and domain exist."""
@@ -64,9 +72,14 @@ class Projects:
         known = self._known.get(project)
         return known is not None and known.state == project_pb2.Project.STATE_ARCHIVED
 
+    async def defaults(self, project: str, domain: str, otherwise: Defaults) -> Defaults:
+        """What applies where a task of a project and domain declares nothing; ``otherwise`` is what the server sets."""
+        return otherwise.within(self._known.get(project) or await self.get(project), domain)
+
     async def get(self, project_id: str) -> project_pb2.Project:
         """Reads a project."""
         project_id = project_id or self.default_project
+        generation = self.generation
         value = await self._store.call("HGET", self._store.keys.projects, project_id)
         if value is None:
             raise DomainError(
@@ -75,20 +88,23 @@ class Projects:
                 metadata={"project": project_id[:80]},
             )
         project = project_pb2.Project.FromString(value)
-        self._known[project_id] = project
+        if generation == self.generation:
+            self._known[project_id] = project
         return project
 
     async def create(self, given: project_pb2.Project) -> project_pb2.Project:
         """Creates a project."""
         violations = Violations()
         names.check_dns_label(given.id, "project.id", violations)
-        self._check_texts(given, violations)
+        self._check(given, violations)
         violations.raise_if_any()
         project = project_pb2.Project(
             id=given.id,
             display_name=given.display_name,
             description=given.description,
             state=project_pb2.Project.STATE_ACTIVE,
+            limits=given.limits if given.HasField("limits") else None,
+            defaults=given.defaults if given.HasField("defaults") else None,
         )
         self._stamp(project)
         if not await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString()):
@@ -100,9 +116,9 @@ class Projects:
         return project
 
     async def update(self, given: project_pb2.Project) -> project_pb2.Project:
-        """Updates a project's texts and state."""
+        """Updates a project's texts, state, limits and defaults."""
         violations = Violations()
-        self._check_texts(given, violations)
+        self._check(given, violations)
         if given.state not in project_pb2.Project.State.values():
             violations.add("project.state", f"must be a known state, got {given.state}")
         violations.raise_if_any()
@@ -111,10 +127,17 @@ class Projects:
         project.display_name, project.description = given.display_name, given.description
         if given.state:
             project.state = given.state
+        if given.HasField("limits"):
+            project.limits.CopyFrom(given.limits)
+            await self._store.call(
+                "SADD", self._store.keys.cache_over, project.id
+            )  # the bound of the cache may be lower
+        if given.HasField("defaults"):
+            project.defaults.CopyFrom(given.defaults)
         project.update_time.FromMilliseconds(self._store.now_ms())
         await self._store.call("HSET", self._store.keys.projects, project.id, project.SerializeToString())
         await self._store.call("PUBLISH", self._store.keys.all_channel, b"p")
-        self._known[project.id] = project
+        self.forget()
         return project
 
     async def list(self, *, include_archived: bool) -> list[project_pb2.Project]:
@@ -129,9 +152,9 @@ class Projects:
         project.create_time.CopyFrom(now)
         project.update_time.CopyFrom(now)
 
-    @staticmethod
-    def _check_texts(project: project_pb2.Project, violations: Violations) -> None:
+    def _check(self, project: project_pb2.Project, violations: Violations) -> None:
         if len(project.display_name) > _DISPLAY_NAME_MAX:
             violations.add("project.display_name", f"must have at most {_DISPLAY_NAME_MAX} characters")
         if len(project.description) > _DESCRIPTION_MAX:
             violations.add("project.description", f"must have at most {_DESCRIPTION_MAX} characters")
+        check_settings(project, self.domains, violations)

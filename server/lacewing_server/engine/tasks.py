@@ -30,6 +30,7 @@ class Tasks:
         self._defaults = defaults
         self._ready: dict[tuple[bytes, str], ReadyTask] = {}
         self._latest: dict[bytes, str] = {}
+        projects.on_change = self._ready.clear
 
     # --- resolving ---------------------------------------------------------------------------------------------------
 
@@ -54,6 +55,10 @@ class Tasks:
         """Forgets which versions are the latest: news may have been lost."""
         self._latest.clear()
 
+    async def cache_bound(self, project: str) -> int:
+        """How many bytes the cache entries of a project may take."""
+        return (await self._projects.defaults(project, "", self._defaults)).cache_max
+
     def ready_of(self, record: ExecutionRecord) -> ReadyTask | None:
         """The version that an execution runs, if it is at hand."""
         return self._ready.get((record.task_ref, record.execution.task.version))
@@ -68,6 +73,7 @@ class Tasks:
 
     async def _load(self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str) -> ReadyTask:
         registration.check_task_id(project, domain, task.name, task.version, path)
+        generation = self._projects.generation
         version = task.version
         if not version:
             latest = await self._store.call("HGET", self._store.keys.task(ref), "latest")
@@ -87,10 +93,12 @@ class Tasks:
                 f"{shown} is not registered; the latest version is {latest.decode()}",
                 metadata={"task": shown, "latest": latest.decode()},
             )
-        ready = ReadyTask(task_pb2.TaskVersion.FromString(value), self._defaults)
+        defaults = await self._projects.defaults(project, domain, self._defaults)
+        ready = ReadyTask(task_pb2.TaskVersion.FromString(value), defaults)
         if len(self._ready) >= _READY_MAX:
             self._ready.clear()
-        self._ready[ref, version] = ready
+        if generation == self._projects.generation:
+            self._ready[ref, version] = ready
         if not task.version:
             self._latest[ref] = version
         return ready
@@ -114,7 +122,8 @@ class Tasks:
             The version, whether it was created, and warnings.
         """
         project, domain = await self._projects.complete(task.project, task.domain)
-        checked = registration.check(project, domain, task.name, task.version, spec, self._defaults)
+        defaults = await self._projects.defaults(project, domain, self._defaults)
+        checked = registration.check(project, domain, task.name, task.version, spec, defaults)
         await self._projects.require_active(project)
         version = task_pb2.TaskVersion(
             id=identifiers_pb2.TaskId(project=project, domain=domain, name=task.name, version=checked.version),
@@ -124,7 +133,7 @@ class Tasks:
         )
         version.spec.template.ClearField("id")
         version.create_time.FromMilliseconds(self._store.now_ms())
-        ready = ReadyTask(version, self._defaults)
+        ready = ReadyTask(version, defaults)
         if validate_only:
             existing = await self._store.call("HGET", self._store.keys.task(ready.ref), f"v:{checked.version}")
             if existing is not None:

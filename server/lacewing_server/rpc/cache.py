@@ -52,5 +52,11 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     async def GetCacheStats(
         self, request: cache_service_pb2.GetCacheStatsRequest, context: Context
     ) -> cache_service_pb2.GetCacheStatsResponse:
-        """Tells what the cache did for a task."""
-        return cache_service_pb2.GetCacheStatsResponse(stats=await self._cache.stats(request.task))
+        """Tells what the cache did for a task, or for a project."""
+        if request.project and request.HasField("task"):
+            raise invalid_field("project", "must not be given together with task")
+        if request.project:
+            stats = await self._cache.project_stats(request.project)
+        else:
+            stats = await self._cache.stats(request.task)
+        return cache_service_pb2.GetCacheStatsResponse(stats=stats)

@@ -10,9 +10,9 @@ from lacewing.v1 import errors_pb2, execution_pb2
 from lacewing.v1 import execution_service_pb2 as pb
 from lacewing.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 from lacewing_server.domain import lifecycle, limits
+from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.listing import Listing

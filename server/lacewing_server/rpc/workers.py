@@ -12,9 +12,9 @@ from google.protobuf import json_format
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from lacewing_server.domain import identity, limits, names
+from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import Violations
 from lacewing_server.domain.offers import Offer, check_offer
-from lacewing_server.domain.task_version import milliseconds
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.leases import UnaryLeases

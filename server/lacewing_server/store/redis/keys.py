@@ -21,7 +21,12 @@ key                    type         content
 ``m:<cache key>``      string       cache entry: pending (holder) or done (outputs, producer)
 ``mw:<cache key>``     list         executions that wait for a pending entry
 ``mx:<task ref>``      zset         keys of a task's cache entries by time of filling
-``ms:<task ref>``      hash         cache statistics: hits, misses, saved
+``mz``                 hash         books of the cache: key of an entry → its size, task and project
+``ml:<project>``       zset         keys of a project's cache entries by time of last use, to the minute
+``me``                 zset         keys of cache entries by time of expiry
+``mo``                 set          projects that are over the bound of their cache
+``ms:<task ref>``      hash         cache statistics of a task: hits, misses, saved_ms, entries, bytes, evictions, ...
+``mp:<project>``       hash         the same of a project
 ``t:<task ref>``       hash         a task: its fields, and ``v:<version>`` for each version
 ``tv:<task ref>``      zset         versions by time of registration
 ``tn:<project/domain>`` zset        names of tasks, in lexical order
@@ -44,6 +49,7 @@ class Keys:
         p = self.prefix
         self.timer = p + b"timer"
         self.servers = p + b"servers"
+        self.cache_over = p + b"mo"
         self.catalog = p + b"catalog"
         self.projects = p + b"p"
         self.all_channel = p + b"ch:all"
@@ -91,6 +97,10 @@ class Keys:
     def cache_stats(self, task_ref: bytes) -> bytes:
         """The cache statistics of a task."""
         return self.prefix + b"ms:" + task_ref
+
+    def project_cache_stats(self, project: str) -> bytes:
+        """The cache statistics of a project."""
+        return self.prefix + b"mp:" + project.encode()
 
     def task(self, task_ref: bytes) -> bytes:
         """A task and its versions."""

@@ -24,6 +24,9 @@ NAMES: Final = (
     "register",
     "evict",
     "trim",
+    "reclaim",
+    "shrink",
+    "mark",
 )
 
 
@@ -41,6 +44,8 @@ def _constants() -> str:
         "WATCHED": record.WATCHED,
         "SERIALIZED": record.SERIALIZED,
         "INLINE_INPUTS": limits.INLINE_INPUTS_BYTES,
+        "ENTRY_OVERHEAD": limits.CACHE_ENTRY_OVERHEAD_BYTES,
+        "TOUCH_MS": limits.CACHE_TOUCH_SECONDS * 1_000,
     }
     leads = ", ".join(
         f"[{state}] = {sum(1 << following for following in following_states)}"

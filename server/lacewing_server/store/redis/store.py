@@ -82,7 +82,12 @@ class Outcome:
     """A serialized ``Attempt`` to record, or b''."""
     cache_status: int = 0
     entry: bytes = b""
+    """A cache entry to fill, or b''."""
     entry_ttl: int = 0
+    project: str = ""
+    """Whose cache the entry is for."""
+    cache_max: int = 0
+    """How many bytes that cache may have."""
     keep_nonce: bool = False
     revoke_reason: int = 0
     failures: int = 0
@@ -357,6 +362,8 @@ class Store:
             outcome.cache_status,
             outcome.entry,
             outcome.entry_ttl,
+            outcome.project,
+            outcome.cache_max,
             b"1" if outcome.keep_nonce else b"",
             bytes([outcome.revoke_reason]),
             outcome.failures,

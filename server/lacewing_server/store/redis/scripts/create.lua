@@ -29,6 +29,10 @@ if lookup ~= '' then
   local entry, broken = entry_of(h[CACHE_KEY])
   if broken then h[CACHE_STATUS] = CACHE_LOOKUP_FAILURE end
   if entry and entry:byte(2) == DONE then
+    -- A hot entry is marked as used once a minute, so that a hit writes nothing.
+    local used = P .. 'ml:' .. domain_index:match('^[^/]*')
+    local last = redis.pcall('ZSCORE', used, h[CACHE_KEY])
+    if type(last) == 'string' and now - last >= TOUCH_MS then redis.pcall('ZADD', used, 'XX', now, h[CACHE_KEY]) end
     if record_hit == '1' then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, entry)
       h.meta = h.meta .. entry:sub(ENTRY_BYTES + 1, ENTRY_BYTES + producer)

@@ -3,9 +3,10 @@
 -- from: QUEUED WAITING. to: TIMED_OUT CANCELLED
 -- from: RUNNING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED
 -- from: WAITING. to: SUCCEEDED QUEUED (those who wait for the entry)
--- each: id, guard, state, outcome, attempt, cache_status, entry, entry_ttl, keep_nonce, revoke_reason, failures,
---   losses
---   attempt: to record, or ''. entry: to store, or ''. entry_ttl: ms, 0 for no end. keep_nonce: '1' or ''. failures, losses: to add
+-- each: id, guard, state, outcome, attempt, cache_status, entry, entry_ttl, project, cache_max, keep_nonce, revoke_reason,
+--   failures, losses
+--   attempt: to record, or ''. entry: to store, or ''. entry_ttl: ms, 0 for no end. project, cache_max: whose cache that is, and
+--   how many bytes it may have. keep_nonce: '1' or ''. failures, losses: to add
 -- returns: gone | refused, record | done, now, cache status
 state = tonumber(state)
 local h = read(id)
@@ -29,11 +30,22 @@ end
 local m = P .. 'm:' .. h[CACHE_KEY]
 if entry ~= '' then
   entry = entry:sub(1, 2) .. struct.pack('>I8I8', now, now - h[START_MS]) .. entry:sub(19)
-  local filled = redis.pcall('SET', m, entry, unpack(entry_ttl ~= '0' and {'PX', entry_ttl} or {}))
-  local listed = redis.pcall('ZADD', P .. 'mx:' .. h[TASK_REF], now, h[CACHE_KEY])
+  local key, ttl, max, size = h[CACHE_KEY], tonumber(entry_ttl), tonumber(cache_max), #entry + ENTRY_OVERHEAD
   -- What the cache suffers is not the task's fault.
-  if filled.err or type(listed) == 'table' then
-    redis.call('DEL', m)
+  local filled = pcall(function()
+    unbook(key)
+    if size > max then error('larger than the cache') end
+    redis.call('SET', m, entry, unpack(ttl > 0 and {'PX', ttl} or {}))
+    redis.call('ZADD', P .. 'mx:' .. h[TASK_REF], now, key)
+    redis.call('ZADD', P .. 'ml:' .. project, now, key)
+    if ttl > 0 then redis.call('ZADD', P .. 'me', now + ttl, key) end
+    count(project, h[TASK_REF], 'bytes', size)
+    count(project, h[TASK_REF], 'entries', 1)
+    redis.call('HSET', P .. 'mz', key, struct.pack('>I8c12', size, h[TASK_REF]) .. project)
+    make_room(project, max, key, 8)
+  end)
+  if not filled then
+    redis.pcall('DEL', m)
     h[CACHE_STATUS] = CACHE_PUT_FAILURE
   end
 end
