@@ -8,13 +8,17 @@ STUBS ?= client
 # Passed on to the program behind a verb: make test ARGS="tests/types -k digest"
 ARGS ?=
 
+# How long `faults` attacks, in seconds, and the seed of what it does; without one it takes a random one and prints it.
+DURATION ?= 600
+SEED ?=
+
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 CONSTRAINTS := .ci/constraints.txt
 CHECKS := check-lint check-types check-protos check-imports check-stubs check-repository
 SETUP_FAULT = { echo "$(1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check $(CHECKS) proto format bench build pin clean
+.PHONY: help demo serve test check $(CHECKS) proto format bench faults build pin clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -49,6 +53,9 @@ format: $(VENV)/.development ## Bring code and protos into the one format
 
 bench: $(VENV)/.server ## Measure speed, CPU and memory; writes build/bench.json
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+faults: $(VENV)/.development ## Attack real processes under load, and check what happened; DURATION=600 SEED=n
+	@$(BIN)/python tests/faults/run.py --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 build: $(VENV)/.development ## Build the wheel and the source archive into dist/
 	@rm -rf dist && mkdir -p build

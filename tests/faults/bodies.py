@@ -1,0 +1,211 @@
+"""What runs under fire: bodies that log what they do to one file that is only appended to, whatever becomes of them.
+
+An output names the attempt that produced it, so that it can be told which one was recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lacewing
+from lacewing.task import AnyTask
+
+LOG_VARIABLE = "FAULTS_BODIES"
+"""The environment variable that names the file."""
+
+INCARNATION_VARIABLE = "FAULTS_INCARNATION"
+"""The environment variable that names the start of the worker, inherited by everything that it starts."""
+
+SHARED = "shared"
+"""The queue of bodies that any worker may run: they are short."""
+
+KILLABLE = "killable"
+"""The queue of bodies that only workers with child processes may run: they have to be stopped."""
+
+NOBODY = "nobody"
+"""The queue that no worker serves."""
+
+_BACKOFF = lacewing.Backoff(initial=0.1, max=0.5)
+_STEP = 0.05
+
+
+def note(event: str, **more: object) -> None:
+    """Adds a line to the log. The time is the machine's monotonic one, which no skew of the clock moves."""
+    attempt = lacewing.current_attempt()
+    line = {
+        "time": time.monotonic(),
+        "event": event,
+        "execution": attempt.execution.name,
+        "attempt": attempt.attempt,
+        "pid": os.getpid(),
+        "worker": os.environ[INCARNATION_VARIABLE],
+        **more,
+    }
+    descriptor = os.open(os.environ[LOG_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _noted() -> Iterator[str]:
+    """Logs start and end of a body, and gives what its output is to begin with."""
+    attempt = lacewing.current_attempt()
+    note("start")
+    try:
+        yield f"{attempt.execution.name}/{attempt.attempt}/{os.getpid()}"
+    except BaseException as error:
+        note("raise", error=type(error).__name__)
+        raise
+    note("end")
+
+
+def _live(seconds: float) -> None:
+    """Lets time pass, and logs that the body is alive."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        note("alive")
+        time.sleep(_STEP)
+
+
+def _fails_by_chance() -> bool:
+    """Whether the execution is one of the third that fails, the same for each of its attempts."""
+    return zlib.crc32(lacewing.current_attempt().execution.name.encode()) % 3 == 0
+
+
+@lacewing.task(name="faults.quick", queue=SHARED, timeout=20, retries=1, backoff=_BACKOFF)
+def quick(n: int) -> str:
+    """Ends at once."""
+    with _noted() as identity:
+        return identity
+
+
+@lacewing.task(name="faults.eager", queue=SHARED, timeout=20, retries=1, backoff=_BACKOFF)
+async def eager(n: int) -> str:
+    """Ends soon, on an event loop."""
+    with _noted() as identity:
+        await asyncio.sleep(_STEP)
+        return identity
+
+
+@lacewing.task(name="faults.slow", queue=KILLABLE, timeout=20, retries=2, backoff=_BACKOFF)
+def slow(seconds: float) -> str:
+    """Takes its time."""
+    with _noted() as identity:
+        _live(seconds)
+        return identity
+
+
+@lacewing.task(name="faults.flaky", queue=SHARED, timeout=20, retries=3, backoff=_BACKOFF)
+def flaky(failures: int) -> str:
+    """Fails in its first attempts."""
+    with _noted() as identity:
+        if lacewing.current_attempt().attempt <= failures:
+            raise ValueError("not yet")
+        return identity
+
+
+@lacewing.task(name="faults.broken", queue=SHARED, timeout=20, retries=2, backoff=_BACKOFF)
+def broken(n: int) -> str:
+    """Fails always."""
+    with _noted():
+        raise RuntimeError(f"broken {n}")
+
+
+@lacewing.task(name="faults.hopeless", queue=SHARED, timeout=20, retries=5, non_retryable=[KeyError])
+def hopeless(n: int) -> str:
+    """Fails in a way that is not tried again."""
+    with _noted():
+        raise KeyError(n)
+
+
+@lacewing.task(name="faults.overdue", queue=KILLABLE, timeout=1, retries=1, backoff=_BACKOFF)
+def overdue(stubborn: int) -> str:
+    """Takes longer than its timeout, with a process of its own, and, if stubborn, does not mind being told to end."""
+    with _noted() as identity:
+        if stubborn:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        helper = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
+        note("helper", helper=helper.pid)
+        _live(60)
+        return identity
+
+
+@lacewing.task(name="faults.endless", queue=KILLABLE, timeout=50, max_losses=20)
+def endless(n: int) -> str:
+    """Runs until its execution is cancelled."""
+    with _noted() as identity:
+        _live(120)
+        return identity
+
+
+@lacewing.task(name="faults.hurried", queue=KILLABLE, deadline=2, timeout=20, retries=2, backoff=_BACKOFF)
+def hurried(seconds: float) -> str:
+    """May take longer than its execution may."""
+    with _noted() as identity:
+        _live(seconds)
+        return identity
+
+
+@lacewing.task(name="faults.ignored", queue=NOBODY, queue_timeout=1.5)
+def ignored(n: int) -> str:
+    """Is never run, for nobody serves its queue."""
+    with _noted() as identity:
+        return identity
+
+
+@lacewing.task(name="faults.once", queue=SHARED, timeout=20, idempotent=False)
+def once(n: int) -> str:
+    """Must not run twice."""
+    with _noted() as identity:
+        return identity
+
+
+@lacewing.task(name="faults.big", queue=SHARED, timeout=20, retries=1, backoff=_BACKOFF)
+def big(given: str, size: int) -> str:
+    """Takes much and gives more."""
+    with _noted() as identity:
+        return f"{identity}/{len(given)}/" + "x" * size
+
+
+@lacewing.task(name="faults.cached", queue=SHARED, timeout=20, cache=True)
+def cached(n: int) -> str:
+    """Is memoized; a third of its executions fails."""
+    with _noted() as identity:
+        if _fails_by_chance():
+            raise ValueError("by chance")
+        return identity
+
+
+@lacewing.task(name="faults.brief", queue=SHARED, timeout=20, cache=lacewing.Cache(ttl=3))
+def brief(n: int) -> str:
+    """Is memoized for a short time."""
+    with _noted() as identity:
+        return identity
+
+
+@lacewing.task(name="faults.serialized", queue=KILLABLE, timeout=20, cache=lacewing.Cache(serialize=True))
+def serialized(n: int) -> str:
+    """Is computed by one execution while the others wait; a third of those that compute fails."""
+    with _noted() as identity:
+        _live(0.3)
+        if _fails_by_chance():
+            raise ValueError("by chance")
+        return identity
+
+
+ALL: list[AnyTask] = [
+    *(quick, eager, slow, flaky, broken, hopeless, overdue, endless, hurried, ignored, once, big),
+    *(cached, brief, serialized),
+]
+"""Everything that is registered."""
