@@ -85,6 +85,7 @@ class Server:
         self.settings = settings
         self.address = ""
         self._valkey: EmbeddedValkey | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._store: Store | None = None
         self._loops: Loops | None = None
         self._grpc: grpc.aio.Server | None = None
@@ -104,6 +105,7 @@ class Server:
                 self._valkey = EmbeddedValkey(settings.data_dir, fsync=settings.fsync, persist=settings.persist)
             except ValkeyStartError as error:
                 raise ServerStartError(str(error)) from error
+            self._keeper = asyncio.create_task(self._valkey.keep(), name="valkey")
             url = self._valkey.url
         try:
             await self._build(url)
@@ -138,6 +140,9 @@ class Server:
         if self._store is not None:
             await self._store.close()
             self._store = None
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
         if self._valkey is not None:
             self._valkey.stop()
             self._valkey = None

@@ -2,12 +2,16 @@
 
 It listens on a unix socket in the data directory only, appends every write to a file, and never evicts. It dies with
 the server that started it: on Linux by the kernel's parent-death signal, elsewhere when the server stops it on its way
-out. It holds a lock on its directory for as long as it lives, so that a successor waits until it has written all.
+out. It holds a lock on its directory for as long as it lives, so that a successor waits until it has written all; one
+whose server was killed where no such signal exists is ended by the successor. If it dies while its server lives, the
+server starts it again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import logging
 import os
 import socket
 import subprocess
@@ -16,11 +20,17 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
+_log = logging.getLogger(__name__)
+
 _START_SECONDS: Final = 10.0
+"""How long it may be silent at its start; reading its file may take longer, but then it says so."""
 _STOP_SECONDS: Final = 10.0
 _LOCK_SECONDS: Final = 3.0
 """How long a server waits for its predecessor's Valkey, which may have been told to end just now."""
 _LOCK_NAME: Final = "valkey.lock"
+_LOOK_SECONDS: Final = 0.05
+_AGAIN_MAX_SECONDS: Final = 5.0
+"""The longest pause before another start of one that ends again and again."""
 SOCKET_NAME: Final = "valkey.sock"
 """The socket, inside of the data directory."""
 
@@ -60,25 +70,19 @@ class EmbeddedValkey:
         self._log = directory / "valkey.log"
         if len(str(self.socket).encode()) > _SOCKET_PATH_MAX:
             raise ValkeyStartError(f"the data directory's path is too long for a unix socket: {directory}")
-        command = [
+        self._directory = directory
+        self._command = [
             *_launcher(),
             *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
             *("--dir", str(directory), "--logfile", str(self._log), "--save", ""),
             *("--appendonly", "yes" if persist else "no", "--appendfsync", fsync),
             *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
         ]
-        with (directory / _LOCK_NAME).open("wb") as lock:
-            _take(lock, directory)
-            self._process = subprocess.Popen(  # noqa: S603 - our own binary with our own flags
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=(lock.fileno(),),  # it has the lock from now on, and lets go of it by its end
-            )
+        self._process = self._start(_LOCK_SECONDS)
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not (answer := self._ping()) or answer.startswith(b"-LOADING"):
+            if answer:
+                deadline = time.monotonic() + _START_SECONDS
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise ValkeyStartError(f"the embedded Valkey did not start; see {self._log}:\n{self._tail()}")
@@ -104,20 +108,76 @@ class EmbeddedValkey:
                 self._process.kill()
                 self._process.wait()
 
-    def _answers(self) -> bool:
+    async def keep(self) -> None:
+        """Starts it again whenever it ends, until cancelled; at once, and with longer and longer pauses if that fails.
+
+        Who is connected to it connects again by himself.
+        """
+        pause, started = 0.0, time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._process.poll() is None:
+                continue
+            if time.monotonic() - started > _AGAIN_MAX_SECONDS:
+                pause = 0.0
+            _log.error("the embedded Valkey ended (%s); starting it again: %s", self._process.returncode, self._tail(1))
+            await asyncio.sleep(pause)
+            pause, started = min(2 * pause + _LOOK_SECONDS, _AGAIN_MAX_SECONDS), time.monotonic()
+            try:
+                self._process = self._start(0)
+            except (ValkeyStartError, OSError) as error:
+                _log.error("the embedded Valkey cannot be started: %s", error)
+
+    def _start(self, patience: float) -> subprocess.Popen[bytes]:
+        with (self._directory / _LOCK_NAME).open("a+b") as lock:
+            self._take(lock, patience)
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+            lock.flush()
+            return subprocess.Popen(  # noqa: S603 - our own binary with our own flags
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(lock.fileno(),),  # it has the lock from now on, and lets go of it by its end
+            )
+
+    def _take(self, lock: IO[bytes], patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                owner = lock.read().decode()
+                if time.monotonic() > deadline:
+                    raise ValkeyStartError(
+                        f"another server (process {owner}) uses the data directory {self._directory}; "
+                        "give --data-dir or --redis"
+                    ) from None
+                if owner and not _is_alive(int(owner)):
+                    self._ask(b"SHUTDOWN NOSAVE\r\n")  # all it has is in its file
+                time.sleep(0.005)
+            else:
+                return
+
+    def _ping(self) -> bytes:
+        return self._ask(b"PING\r\n")
+
+    def _ask(self, command: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(1.0)
             try:
                 connection.connect(str(self.socket))
-                connection.sendall(b"PING\r\n")
-                # While it loads its file it answers -LOADING.
-                return connection.recv(64).startswith(b"+PONG")
+                connection.sendall(command)
+                return connection.recv(64)
             except OSError:
-                return False
+                return b""
 
-    def _tail(self) -> str:
+    def _tail(self, lines: int = 5) -> str:
         try:
-            return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+            return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
         except OSError as error:
             return str(error)
 
@@ -139,15 +199,11 @@ def _launcher() -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), _binary()]
 
 
-def _take(lock: IO[bytes], directory: Path) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                message = f"another server uses the data directory {directory}; give --data-dir or --redis"
-                raise ValkeyStartError(message) from None
-            time.sleep(0.005)
-        else:
-            return
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
