@@ -34,12 +34,14 @@ def read(literal_type: types_pb2.LiteralType, *texts: str) -> object:
     return option.plain(context.params["input_0"])
 
 
+@make.thorough
 @given(st.text())
 def test_a_text_is_taken_as_it_is(text: str) -> None:
     """Whatever it looks like: an option, JSON, a file."""
     assert read(STRING, text) == text
 
 
+@make.thorough
 @given(st.integers(), st.integers())
 def test_whole_numbers_are_exact(first: int, second: int) -> None:
     """However large, alone, optional and in lists."""
@@ -49,12 +51,14 @@ def test_whole_numbers_are_exact(first: int, second: int) -> None:
     assert read(Type(collection_type=INTEGER), f"[{first}, {second}]") == [first, second]
 
 
+@make.thorough
 @given(st.dictionaries(st.text(min_size=1).filter(lambda key: "=" not in key and key[0] != "{"), st.text(), min_size=1))
 def test_maps_are_read_by_key(values: dict[str, str]) -> None:
     """The value is all that follows the first equals sign."""
     assert read(Type(map_value_type=STRING), *(f"{key}={value}" for key, value in values.items())) == values
 
 
+@make.thorough
 @given(st.data())
 def test_values_of_each_type_can_be_written_as_flags(data: st.DataObject) -> None:
     """A text as it is, anything else as JSON; what is read is the literal that was written."""
@@ -75,6 +79,7 @@ def test_bytes_may_have_a_tag() -> None:
     }
 
 
+@make.thorough
 @given(st.text())
 def test_no_text_steers_a_terminal(text: str) -> None:
     """Only line breaks and tabs are left of what is no character to see."""

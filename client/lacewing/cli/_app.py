@@ -131,8 +131,8 @@ Start here:
   lacewing run tasks.add --help         what a task takes
   lacewing run tasks.add --a 40         run it
 
-Exit codes: 0 it went well; 1 the task did not succeed; 2 the request was refused; 3 the server did not answer, or the
-waiting was over; 130 interrupted.""",
+Exit codes: 0 it went well; 1 the task did not succeed; 2 the request is wrong or was refused; 3 the server did not
+answer, or the waiting was over; 130 interrupted.""",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="lacewing")

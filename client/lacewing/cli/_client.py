@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec
 
-from lacewing.cli.options import settings
+from lacewing.cli.options import Settings, settings
 from lacewing.client import Client
 
 _Parameters = ParamSpec("_Parameters")
@@ -30,6 +30,10 @@ async def _call(
     *args: _Parameters.args,
     **kwargs: _Parameters.kwargs,
 ) -> None:
-    said = settings()
-    async with Client(said.address, project=said.project, domain=said.domain) as client:
+    async with client_of(settings()) as client:
         await function(client, *args, **kwargs)
+
+
+def client_of(said: Settings) -> Client:
+    """Return a client as the common options say."""
+    return Client(said.address, project=said.project, domain=said.domain)

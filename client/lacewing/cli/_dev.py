@@ -117,7 +117,10 @@ class _Worker:
     async def start(self) -> None:
         """Start it."""
         self._is_stopping = False
-        self._process = await asyncio.create_subprocess_exec(*self._command, process_group=0)
+        # In the background of the terminal, where a body that read from it would be stopped.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.DEVNULL, process_group=0
+        )
         self._watching = asyncio.create_task(self._watch(self._process))
 
     def terminate(self) -> None:

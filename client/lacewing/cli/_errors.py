@@ -51,7 +51,7 @@ def exit_code(error: LacewingError) -> int:
     """Return the exit code that tells a script what an error means."""
     if isinstance(error, (CallFailed, WaitTimedOut, StoreUnavailable, ShuttingDown)):
         return NO_ANSWER
-    return REFUSED if isinstance(error, RefusedError) else DID_NOT_SUCCEED
+    return DID_NOT_SUCCEED if isinstance(error, TaskDidNotSucceed) else REFUSED
 
 
 def print_error(error: LacewingError, said: Settings) -> None:

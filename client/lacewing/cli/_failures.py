@@ -6,14 +6,10 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
 from lacewing.cli.options import is_debugging, settings_of
-
-if TYPE_CHECKING:  # It imports gRPC, which the help does without.
-    from lacewing.errors import LacewingError
 
 DID_NOT_SUCCEED = 1
 REFUSED = 2
@@ -41,19 +37,14 @@ def _report(context: click.Context, error: Exception) -> int:
     # Only what has imported it can have raised it.
     errors = sys.modules.get("lacewing.errors")
     if errors is not None and isinstance(error, errors.LacewingError):
-        return report(context, error)
+        from lacewing.cli._errors import exit_code, print_error, print_error_json  # noqa: PLC0415 - it imports gRPC
+
+        said = settings_of(context)
+        (print_error_json if said.is_json else print_error)(error, said)
+        return exit_code(error)
     click.echo(
         f"Error: a fault of the command line: {type(error).__name__}: {error}\n"
         "Set LACEWING_DEBUG=1 for the traceback, and report it with that.",
         err=True,
     )
     return FAULT
-
-
-def report(context: click.Context, error: LacewingError) -> int:
-    """Tell what an error says and what to do next, on standard error, and return the exit code."""
-    from lacewing.cli._errors import exit_code, print_error, print_error_json  # noqa: PLC0415 - it imports gRPC
-
-    said = settings_of(context)
-    (print_error_json if said.is_json else print_error)(error, said)
-    return exit_code(error)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lacewing.cli._client import with_client
+from lacewing.cli._client import client_of, with_client
 from lacewing.cli._describe import Execution, cache_text, state_name, took_text
 from lacewing.cli._follow import Display
 from lacewing.cli._inputs import FLAG_SETTINGS, InputOption, input_options, read_inputs_json, without_flags
@@ -217,10 +217,8 @@ def _told_when_interrupted(reference: str) -> Iterator[None]:
 def _with_server(
     context: click.Context, call: Callable[[Client], Awaitable[_Result]], seconds: float | None = None
 ) -> _Result:
-    said = settings_of(context)
-
     async def answered() -> _Result:
-        async with asyncio.timeout(seconds), Client(said.address, project=said.project, domain=said.domain) as client:
+        async with asyncio.timeout(seconds), client_of(settings_of(context)) as client:
             return await call(client)
 
     return asyncio.run(answered())
