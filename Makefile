@@ -122,5 +122,5 @@ $(VENV)/.server: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 
 $(VENV)/.development: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 	@echo "Setting up $(VENV) to work on Lacewing (once, a minute) …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server,pydantic]' --group check
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server,s3,pydantic,pandas,polars,pyarrow]' --group check
 	@touch $@ $(VENV)/.server

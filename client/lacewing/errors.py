@@ -9,7 +9,8 @@ The tree::
     │   ├── TaskVersionConflict, ExecutionConflict, ProjectAlreadyExists
     │   ├── ProjectArchived, TaskArchived, LeaseLost
     │   ├── ValueTooLarge, QueueFull, StoreFull
-    │   ├── StoreUnavailable, ShuttingDown
+    │   ├── BlobNotFound, BlobDigestMismatch
+    │   ├── StoreUnavailable, BlobStoreUnavailable, ShuttingDown
     │   └── InternalFault
     ├── CallFailed                the call ended without an answer of the server
     │   ├── ServerUnavailable     it cannot be reached
@@ -210,6 +211,18 @@ class StoreUnavailable(RefusedError, reason=errors_pb2.ERROR_REASON_STORE_UNAVAI
 
 class ShuttingDown(RefusedError, reason=errors_pb2.ERROR_REASON_SHUTTING_DOWN):
     """The server is shutting down. Nothing is lost: try again."""
+
+
+class BlobNotFound(RefusedError, reason=errors_pb2.ERROR_REASON_BLOB_NOT_FOUND):
+    """The server has no such blob: it was never stored, or was not used for too long."""
+
+
+class BlobDigestMismatch(RefusedError, reason=errors_pb2.ERROR_REASON_BLOB_DIGEST_MISMATCH):
+    """The bytes of an upload are not those that were announced: they change while they are read."""
+
+
+class BlobStoreUnavailable(RefusedError, reason=errors_pb2.ERROR_REASON_BLOB_STORE_UNAVAILABLE):
+    """What keeps the blobs of the server cannot be reached, or is full. Try again after `retry_delay`."""
 
 
 class InternalFault(RefusedError, reason=errors_pb2.ERROR_REASON_INTERNAL):

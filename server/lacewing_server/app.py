@@ -17,16 +17,19 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from lacewing.v1 import (
+    blob_service_pb2_grpc,
     cache_service_pb2_grpc,
     execution_service_pb2_grpc,
     project_service_pb2_grpc,
     task_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
+from lacewing_server.blobs import BlobStoreError, open_blob_store
 from lacewing_server.domain import limits
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.task_version import Defaults
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.executions import Executions
@@ -39,6 +42,7 @@ from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
+from lacewing_server.rpc.blobs import BlobServicer
 from lacewing_server.rpc.boundary import GuardedServer
 from lacewing_server.rpc.cache import CacheServicer
 from lacewing_server.rpc.executions import ExecutionServicer
@@ -57,7 +61,7 @@ _log = logging.getLogger("lacewing_server")
 
 SERVICES: Final = tuple(
     f"lacewing.v1.{name}"
-    for name in ("TaskService", "ExecutionService", "WorkerService", "ProjectService", "CacheService")
+    for name in ("TaskService", "ExecutionService", "WorkerService", "ProjectService", "CacheService", "BlobService")
 )
 
 _OPTIONS: Final = (
@@ -87,6 +91,7 @@ class Server:
         self._valkey: EmbeddedValkey | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._store: Store | None = None
+        self._blobs: Blobs | None = None
         self._loops: Loops | None = None
         self._grpc: grpc.aio.Server | None = None
         self._shutdown = Shutdown()
@@ -118,6 +123,9 @@ class Server:
         except (DomainError, CommandError) as error:  # it can be reached, but does not serve
             await self.stop()
             raise ServerStartError(f"Redis refuses its service: {error}") from error
+        except BlobStoreError as error:
+            await self.stop()
+            raise ServerStartError(f"the place for blobs cannot be used: {error}") from error
         except RuntimeError as error:  # grpc: the port cannot be bound
             await self.stop()
             raise ServerStartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
@@ -137,6 +145,9 @@ class Server:
         if self._loops is not None:
             await self._loops.stop()
             self._loops = None
+        if self._blobs is not None:
+            await self._blobs.stop()
+            self._blobs = None
         if self._store is not None:
             await self._store.close()
             self._store = None
@@ -162,6 +173,8 @@ class Server:
             timeout=settings.redis_timeout,
             replicas=settings.redis_replicas,
         )
+        blob_store = open_blob_store(settings.blob_url, settings.data_dir)
+        blobs = self._blobs = Blobs(blob_store, settings.blob_retention, settings.blob_max_bytes)
         shutdown = self._shutdown
         wakeups = Wakeups()
         shutdown.on_begin(wakeups.wake_all)
@@ -172,7 +185,7 @@ class Server:
         dispatch = Dispatch(store, attempts)
         attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
         dispatch.on_progress = wakeups.progressed
-        executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown)
+        executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown, blobs)
         streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings, shutdown)
 
         def describe_workers() -> list[str]:
@@ -193,6 +206,8 @@ class Server:
             describe_workers=describe_workers,
         )
         await store.start(loops.on_news, loops.on_resubscribe)
+        await blob_store.start()
+        blobs.start()
         await projects.start()
         await dispatch.load_catalog()
         loops.start()
@@ -215,6 +230,8 @@ class Server:
         add(ProjectServicer(projects), guarded)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
         add(CacheServicer(Cache(store, tasks, projects)), guarded)
+        add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
+        add(BlobServicer(blobs), guarded)
         readiness = Readiness(store, ("", *SERVICES))
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
         if settings.reflection:

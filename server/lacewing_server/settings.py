@@ -47,11 +47,20 @@ class Settings(BaseSettings):
         ge=0,
         description="Replicas of your Redis that must have a write before it counts; 0: the master alone.",
     )
-    data_dir: Path = Field(Path("~/.local/share/lacewing"), description="Where the embedded Valkey keeps its data.")
+    data_dir: Path = Field(Path("~/.local/share/lacewing"), description="Where the embedded Valkey and blobs are kept.")
     fsync: Literal["always", "everysec", "no"] = Field(
         "everysec", description="When the embedded Valkey's writes reach the disk."
     )
     persist: bool = Field(default=True, description="False: the embedded Valkey keeps everything in memory only.")
+    blob_url: str | None = Field(
+        None,
+        description="Where large values are kept: file:///directory or s3://bucket/prefix; all servers of a Redis need "
+        "the same. Unset: the directory blobs in data_dir.",
+    )
+    blob_retention: float = Field(
+        30 * 86_400, ge=0, description="How long a large value is kept after its last use; 0 keeps it for good."
+    )
+    blob_max_bytes: int = Field(16 << 30, ge=1, description="Size that one large value or file may have.")
     key_prefix: str = Field(
         "lw:{0}:",
         pattern=r"^[^{}]*\{[^{}]+\}[^{}]*$",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from lacewing.v1 import (
+    blob_service_pb2,
     cache_service_pb2,
     errors_pb2,
     execution_service_pb2,
@@ -24,7 +28,11 @@ from lacewing_server.domain import identity
 from server.contract import Refusal, promises, read_request_error, refusal_of
 from server.world import PREFIX, Stubs, World, completion, connect, execution, registration, run_world
 
-REASONS = [name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items() if number]
+# The one that leaves a traceback in the log comes last.
+REASONS = sorted(
+    (name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items() if number),
+    key=lambda name: name == "INTERNAL",
+)
 
 TaskId = identifiers_pb2.TaskId
 ExecutionId = identifiers_pb2.ExecutionId
@@ -325,3 +333,38 @@ async def _internal(case: Case) -> Refusal:
     assert f"error {refusal.metadata['error_id']}" in case.world.server.log
     assert "secret" not in str(refusal)
     return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_BLOB_NOT_FOUND)
+async def _blob_not_found(case: Case) -> Refusal:
+    request = blob_service_pb2.DownloadBlobRequest(digest="0" * 64)
+    refusal = await case.refused(lambda: case.stubs.blobs.DownloadBlob(request).read())
+    assert refusal.metadata == {"digest": "0" * 64}
+    assert refusal == await case.refused(
+        lambda: case.stubs.blobs.GetBlob(blob_service_pb2.GetBlobRequest(digest="0" * 64))
+    )
+    return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_BLOB_DIGEST_MISMATCH)
+async def _blob_digest_mismatch(case: Case) -> Refusal:
+    refusal = await case.refused(lambda: case.stubs.blobs.UploadBlob(iter(upload(b"other"))))
+    assert refusal.metadata == {"digest": upload(b"other")[0].header.digest}
+    return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_BLOB_STORE_UNAVAILABLE)
+async def _blob_store_unavailable(case: Case) -> Refusal:
+    with tempfile.TemporaryDirectory() as directory, run_world(blob_url=f"file://{directory}/blobs") as world:
+        shutil.rmtree(f"{directory}/blobs")
+        async with connect(world.server.address) as stubs:
+            refusal = await refusal_of(stubs.blobs.UploadBlob(iter(upload(b"some"))))
+        assert directory not in str(refusal)
+        assert directory in world.server.log
+        return refusal
+
+
+def upload(sent: bytes) -> list[blob_service_pb2.UploadBlobRequest]:
+    """An upload of ``some`` that sends other bytes."""
+    header = blob_service_pb2.UploadBlobRequest.Header(digest=hashlib.sha256(b"some").hexdigest(), size_bytes=len(sent))
+    return [blob_service_pb2.UploadBlobRequest(header=header), blob_service_pb2.UploadBlobRequest(chunk=sent)]

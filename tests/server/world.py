@@ -13,6 +13,7 @@ import redis
 from google.protobuf import json_format
 
 from lacewing.v1 import (
+    blob_service_pb2_grpc,
     cache_service_pb2_grpc,
     execution_pb2,
     execution_service_pb2,
@@ -81,6 +82,7 @@ class Stubs:
         self.executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
         self.workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.projects: Any = project_service_pb2_grpc.ProjectServiceStub(channel)
+        self.blobs: Any = blob_service_pb2_grpc.BlobServiceStub(channel)
         self.cache: Any = cache_service_pb2_grpc.CacheServiceStub(channel)
 
     async def register(self, name: str, /, **spec: Any) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from lacewing.v1 import identifiers_pb2, literals_pb2, task_pb2, worker_service_pb2
+from lacewing_server.blobs.local import LocalBlobStore
 from lacewing_server.domain import identity
 from lacewing_server.domain.offers import Offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import Defaults, ReadyTask
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.executions import Executions
@@ -56,6 +58,7 @@ class Engine:
             self.wakeups,
             self.counters,
             Shutdown(),
+            Blobs(LocalBlobStore(Path("never-made")), 0, 0),  # no value here is large
         )
         self.cache = Cache(self.store, self.tasks, self.projects)
         self.loops = Loops(

@@ -6,6 +6,7 @@ Pure functions and objects over the messages of `lacewing.v1`, shared by the SDK
 from __future__ import annotations
 
 from lacewing.types._assign import admits_none, assignable, closest_variant, explain_mismatch
+from lacewing.types._blob_uri import BLOB_URI_PREFIX, BlobReference, blob_references
 from lacewing.types._check import InterfaceChecker, compile_checker
 from lacewing.types._describe import describe_literal, describe_type
 from lacewing.types._diff import Difference, literal_map_differences
@@ -24,7 +25,9 @@ from lacewing.types._python import (
 )
 
 __all__ = [
+    "BLOB_URI_PREFIX",
     "AnnotationError",
+    "BlobReference",
     "ConversionError",
     "Converter",
     "Difference",
@@ -35,6 +38,7 @@ __all__ = [
     "TypeTransformer",
     "admits_none",
     "assignable",
+    "blob_references",
     "closest_variant",
     "compile_checker",
     "converter_for",

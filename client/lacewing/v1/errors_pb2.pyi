@@ -123,6 +123,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 23
     """`INTERNAL`. A fault of the server, which has logged it with an id. Metadata: `error_id`. Report it with that id."""
+    ERROR_REASON_BLOB_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """`NOT_FOUND`. The server has no such blob: it was never stored, or has not been used for longer than blobs are kept.
+    Metadata: `digest`. Upload it again, or run again what gave it.
+    """
+    ERROR_REASON_BLOB_DIGEST_MISMATCH: _ErrorReason.ValueType  # 25
+    """`INVALID_ARGUMENT`. The bytes of an upload are not those that its header announced. Nothing was stored. Metadata:
+    `digest`. Upload it again; if it happens again, the content changes while it is read.
+    """
+    ERROR_REASON_BLOB_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 26
+    """`UNAVAILABLE`, with `RetryInfo`. What keeps the blobs cannot be reached, or is full. Nothing else is affected. Try
+    again later; the server has logged the cause.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for refusing a request, each with its status code, the keys of `ErrorInfo.metadata`, and what to do.
@@ -212,6 +224,18 @@ with the same `request_id`.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
 """`INTERNAL`. A fault of the server, which has logged it with an id. Metadata: `error_id`. Report it with that id."""
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 24
+"""`NOT_FOUND`. The server has no such blob: it was never stored, or has not been used for longer than blobs are kept.
+Metadata: `digest`. Upload it again, or run again what gave it.
+"""
+ERROR_REASON_BLOB_DIGEST_MISMATCH: ErrorReason.ValueType  # 25
+"""`INVALID_ARGUMENT`. The bytes of an upload are not those that its header announced. Nothing was stored. Metadata:
+`digest`. Upload it again; if it happens again, the content changes while it is read.
+"""
+ERROR_REASON_BLOB_STORE_UNAVAILABLE: ErrorReason.ValueType  # 26
+"""`UNAVAILABLE`, with `RetryInfo`. What keeps the blobs cannot be reached, or is full. Nothing else is affected. Try
+again later; the server has logged the cause.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

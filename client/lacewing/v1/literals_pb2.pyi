@@ -517,7 +517,12 @@ Global___LiteralMap: _TypeAlias = LiteralMap  # noqa: Y015
 
 @_typing.final
 class LiteralOffloadedMetadata(_message.Message):
-    """Where a value is kept that was too large to be sent."""
+    """Where a value is kept that was too large to be sent.
+
+    For memoization the literal around it SHOULD have as `hash` the text `v1:` and the canonical digest of the value in
+    lower-case hexadecimal digits, or the `hash` of the value if that has one: then equal values share a cache entry,
+    wherever and however they were stored. Without, it is identified by URI, size and type.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -525,7 +530,9 @@ class LiteralOffloadedMetadata(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     INFERRED_TYPE_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
-    """Where the value is: an object with a serialized `Literal`. Required."""
+    """Where the value is: an object with a serialized `Literal`, which is not offloaded itself. Of `BlobService`, or in
+    another store that whoever reads it can reach. Required.
+    """
     size_bytes: _builtins.int
     """The size of the object in bytes."""
     @_builtins.property

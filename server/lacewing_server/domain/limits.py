@@ -55,6 +55,12 @@ INPUTS_MAX_BYTES: Final = 8 << 20
 OUTPUTS_MAX_BYTES: Final = 8 << 20
 """Bytes of the serialized outputs of one attempt."""
 
+BLOB_CHUNK_MAX_BYTES: Final = 4 << 20
+"""Bytes of one chunk of an upload."""
+
+BLOB_DIRECTORY_MAX_BYTES: Final = 16 << 20
+"""Bytes of one serialized directory of files."""
+
 MESSAGE_MAX_BYTES: Final = 32 << 20
 """Bytes of one gRPC message; beyond it the transport itself refuses."""
 

@@ -15,6 +15,7 @@ from lacewing_server.domain.errors import DomainError, Violation, Violations, in
 from lacewing_server.domain.record import FILLS_CACHE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.blobs import Blobs, mention_blobs
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
@@ -30,6 +31,7 @@ _FULL_RETRY_SECONDS: Final = 1.0
 _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
 """What a look-up that found no entry can come to; a request that is repeated or refused looked nothing up."""
 
+_CacheInfo = execution_pb2.CacheInfo
 ExecuteRequest = execution_service_pb2.ExecuteRequest
 
 
@@ -59,6 +61,7 @@ class Executions:
         wakeups: Wakeups,
         counters: CacheCounters,
         shutdown: Shutdown,
+        blobs: Blobs,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -68,6 +71,7 @@ class Executions:
         self._wakeups = wakeups
         self._counters = counters
         self._shutdown = shutdown
+        self._blobs = blobs
         self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
 
     # --- creating
@@ -83,6 +87,8 @@ class Executions:
             _check_request(request)
             inputs, packed = self._inputs(request, task)
             cache_key = self._admit(task, inputs, packed)
+            if mention_blobs(packed):
+                await self._blobs.require(inputs)
             admitted = await self._create(request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit)
             if admitted is not None:
                 return admitted
@@ -106,7 +112,10 @@ class Executions:
         *,
         as_latest: bool,
         record_hit: bool,
+        entry: _CacheInfo.Status.ValueType = _CacheInfo.STATUS_UNSPECIFIED,
     ) -> Admitted | None:
+        # `entry` is what is known of the blobs of a cache entry: nothing at first; STATUS_HIT, they are there; else the
+        # entry is of no use, and why.
         project, domain = task.id.project, task.id.domain
         mode = request.cache_mode or execution_pb2.CACHE_MODE_USE
         execution_id = self._execution_id(request, project, domain)
@@ -114,14 +123,18 @@ class Executions:
         own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
         # Serialized messages that are joined are the message with the fields of both.
         meta = execution_pb2.Execution(id=own_id, labels=request.labels).SerializeToString() + task.meta
-        status, flags, lookup, patch = execution_pb2.CacheInfo.STATUS_DISABLED, 0, "", b""
+        status, flags, lookup, patch = _CacheInfo.STATUS_DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
             flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
             if mode == execution_pb2.CACHE_MODE_REFRESH:
-                status = execution_pb2.CacheInfo.STATUS_SKIPPED
+                status = _CacheInfo.STATUS_SKIPPED
             else:
-                status = execution_pb2.CacheInfo.STATUS_MISS
+                status = _CacheInfo.STATUS_MISS
                 lookup = "o" if mode == execution_pb2.CACHE_MODE_ONLY else "u"
+                if entry not in (_CacheInfo.STATUS_UNSPECIFIED, _CacheInfo.STATUS_HIT):
+                    if lookup == "o":
+                        raise _absent(task)
+                    status, lookup = entry, ""
                 if task.serialized:
                     cache = execution_pb2.CacheInfo(producer=own_id)
                     patch = execution_pb2.Execution(cache=cache).SerializeToString()
@@ -142,6 +155,7 @@ class Executions:
             retention=task.retention,
             inputs=packed,
         )
+        wants_record = record_hit or bool(request.name)
         deadlines = [each for each in (task.deadline, milliseconds(request.deadline)) if each]
         session = self._dispatch.reserve(task.queue_ref)
         nonce = identity.new_nonce() if session else b""
@@ -154,7 +168,8 @@ class Executions:
                     max_queued=task.max_queued,
                     deadline=min(deadlines, default=0),
                     lookup=lookup,
-                    record_hit=record_hit or bool(request.name),
+                    record_hit=wants_record,
+                    has_blobs=entry == _CacheInfo.STATUS_HIT,
                     expected_latest=task.id.version if as_latest else "",
                     nonce=nonce,
                     worker=session.worker.encode() if session else b"",
@@ -170,9 +185,15 @@ class Executions:
                 self._dispatch.release(session)
         if kind == "hit":
             assert created.hit is not None
+            if not entry and mention_blobs(created.hit.outputs):
+                entry = await self._look_for_blobs(created.hit)
+                if wants_record or entry != _CacheInfo.STATUS_HIT:
+                    return await self._create(
+                        request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit, entry=entry
+                    )
             self._counters.hit(task, created.hit.compute_ms)
-            return Admitted(record, task, hit=created.hit, recorded=record_hit or bool(request.name))
-        if lookup and kind in _MISSES:
+            return Admitted(record, task, hit=created.hit, recorded=wants_record)
+        if (lookup or entry) and kind in _MISSES:
             self._counters.miss(task)
         if kind == "leased" and session is not None:
             self._dispatch.hand_over(session, record)
@@ -193,6 +214,12 @@ class Executions:
                 retry_seconds=_FULL_RETRY_SECONDS,
             )
         return Admitted(record, task)
+
+    async def _look_for_blobs(self, hit: CachedOutcome) -> _CacheInfo.Status.ValueType:
+        try:
+            return _CacheInfo.STATUS_HIT if await self._blobs.are_there(hit.outputs) else _CacheInfo.STATUS_MISS
+        except DomainError:  # The cache is no reason to fail.
+            return _CacheInfo.STATUS_LOOKUP_FAILURE
 
     def _execution_id(self, request: ExecuteRequest, project: str, domain: str) -> bytes:
         if request.name:

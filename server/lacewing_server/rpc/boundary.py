@@ -43,15 +43,18 @@ class GuardedServer:
 
 def _guarded(handler: Any, shutdown: Shutdown) -> Any:
     parse, serialize = handler.request_deserializer, handler.response_serializer
+
+    def parse_one(data: bytes) -> Any:
+        request = _parsed(parse, data)
+        if isinstance(request, DomainError):
+            raise request  # to who reads the stream
+        return request
+
     if handler.stream_stream is not None:
-
-        def parse_one(data: bytes) -> Any:
-            request = _parsed(parse, data)
-            if isinstance(request, DomainError):
-                raise request  # to who reads the stream
-            return request
-
         return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, shutdown), parse_one, serialize)
+
+    if handler.stream_unary is not None:
+        return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, shutdown), parse_one, serialize)
 
     def parse_only(data: bytes) -> Any:
         return _parsed(parse, data)

@@ -62,6 +62,8 @@ class Creation:
     lookup: str
     """Whether to look into the cache: '' no, 'u' use, 'o' only."""
     record_hit: bool
+    has_blobs: bool
+    """Whether a hit is recorded that refers to blobs; else it is only answered, so that they can be looked for."""
     expected_latest: str
     """The version that the caller resolved as the latest, or '' if it was named."""
     nonce: bytes
@@ -271,7 +273,7 @@ class Store:
             creation.max_queued,
             creation.deadline,
             creation.lookup,
-            b"1" if creation.record_hit else b"",
+            (b"2" if creation.has_blobs else b"1") if creation.record_hit else b"",
             creation.expected_latest,
             creation.nonce,
             worker,

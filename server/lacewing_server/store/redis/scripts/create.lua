@@ -2,7 +2,8 @@
 -- from: nothing. to: QUEUED RUNNING WAITING SUCCEEDED
 -- each: id, header, meta, inputs, domain_index, max_queued, deadline, lookup, record_hit, expected_latest, nonce,
 --   worker, unary_lease, patch
---   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' or ''. expected_latest: a version, or ''.
+--   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' unless the entry refers to
+--   blobs, '2' always, or ''. expected_latest: a version, or ''.
 --   nonce and worker: for a lease at once, or ''. unary_lease: ms, or 0. patch: of a serialized cache, or ''
 -- returns: exists, record | task | hit, entry, now | absent | full, length | leased, now, cache status
 --   | queued, now, cache status | waiting, now, cache status, patch
@@ -33,7 +34,7 @@ if lookup ~= '' then
     local used = P .. 'ml:' .. domain_index:match('^[^/]*')
     local last = redis.pcall('ZSCORE', used, h[CACHE_KEY])
     if type(last) == 'string' and now - last >= TOUCH_MS then redis.pcall('ZADD', used, 'XX', now, h[CACHE_KEY]) end
-    if record_hit == '1' then
+    if record_hit == '2' or (record_hit == '1' and not entry:find('lacewing://sha256/', 1, true)) then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, entry)
       h.meta = h.meta .. entry:sub(ENTRY_BYTES + 1, ENTRY_BYTES + producer)
       h.outcome = entry:sub(ENTRY_BYTES + producer + meta + 1)

@@ -1,0 +1,66 @@
+"""Servers that keep their blobs in a directory, and in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blobs.s3 import Bucket, run_bucket
+from lacewing_server.testing import ServerProcess, start_server
+from server.world import Stubs, connect
+
+
+@dataclass
+class Place:
+    """A server, and the place where it keeps blobs."""
+
+    server: ServerProcess
+    kind: str
+    directory: Path
+    bucket: Bucket | None
+
+    def contents(self) -> dict[str, int]:
+        """The size of all that is in the place, by a name that ends in the digest; what is unfinished too."""
+        if self.bucket is not None:
+            return self.bucket.contents()
+        files = [path for path in self.directory.rglob("*") if path.is_file()]
+        return {"".join(path.relative_to(self.directory).parts): path.stat().st_size for path in files}
+
+    def remove(self, digest: str) -> None:
+        """Deletes a blob behind the server's back."""
+        if self.bucket is not None:
+            self.bucket.client.delete_object(Bucket="blobs-of-tests", Key=f"some/prefix/{digest}")
+        else:
+            (self.directory / digest[:2] / digest[2:]).unlink()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[Bucket]:
+    with run_bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="module", params=["directory", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place of each kind."""
+    directory = tmp_path_factory.mktemp("place") / "blobs"
+    with pytest.MonkeyPatch.context() as patch:
+        bucket = None
+        settings: dict[str, Any] = {"blob_url": directory.as_uri(), "blob_max_bytes": 256 << 20}
+        if request.param == "bucket":
+            bucket = request.getfixturevalue("bucket")
+            for name, value in bucket.environment.items():
+                patch.setenv(name, value)
+            settings["blob_url"] = bucket.url
+        with start_server(**settings) as server:
+            yield Place(server, request.param, directory, bucket)
+
+
+@pytest.fixture
+async def stubs(place: Place) -> AsyncIterator[Stubs]:
+    async with connect(place.server.address) as stubs:
+        yield stubs
