@@ -48,7 +48,7 @@ class ServerProcess:
             ServerProcessError: If it does not start.
         """
         self._log = directory / _LOG_NAME
-        # Open for as long as the process lives, as it is not ours to wait for.
+        # Open until the process has ended altogether, as it is not ours to wait for.
         output, their_output = os.pipe()
         self._output = os.fdopen(output, "rb", buffering=0)
         request = {"directory": str(directory), "settings": settings}

@@ -30,25 +30,42 @@ _LOOK_SECONDS: Final = 0.1
 def main(parent: int) -> None:
     """Forks servers until the process that asks for them has ended."""
     gc.freeze()
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(waker.fileno())
+    outputs: dict[int, int] = {}
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as control:
         # Not by the kernel's parent-death signal: it comes when the parent's *thread* ends. Not by the end of the
         # connection alone: a process that the parent forked holds it open.
         while os.getppid() == parent:
-            readable = select.select([control], [], [], _LOOK_SECONDS)[0]
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                    pass
-            if readable:
+            readable = select.select([control, woken], [], [], _LOOK_SECONDS)[0]
+            if woken in readable:
+                woken.recv(4096)
+                _reap(outputs)
+            if control in readable:
                 length, descriptors, _, _ = socket.recv_fds(control, 4, 2)
                 if not length:
                     return
                 request = json.loads(control.recv(struct.unpack(">I", length)[0], socket.MSG_WAITALL))
-                nursery = os.getpid()
-                if os.fork() == 0:
-                    control.close()
+                nursery, server = os.getpid(), os.fork()
+                if server == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for each in (control, woken, waker):
+                        each.close()
+                    for descriptor in outputs.values():
+                        os.close(descriptor)
                     os._exit(_be_server(request, descriptors, nursery))
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                outputs[server], log = descriptors
+                os.close(log)
+
+
+def _reap(outputs: dict[int, int]) -> None:
+    """Closes the outputs of servers that have ended: only then does who reads them see their end."""
+    for server in list(outputs):
+        if os.waitpid(server, os.WNOHANG) != (0, 0):
+            os.close(outputs.pop(server))
 
 
 def _be_server(request: dict[str, Any], descriptors: list[int], nursery: int) -> int:
