@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from engine.service import Execution, Service, eventually, value
-from lacewing.v1 import execution_service_pb2
+from lacewing.v1 import execution_service_pb2, identifiers_pb2, task_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.engine import paging
 from server.contract import refusal_of
@@ -224,6 +224,22 @@ async def test_pages_are_stable_while_executions_go(service: Service) -> None:
         service.world.store.delete(b"lw:{0}:x:" + _id_of(created[number]))
     request.page_token = page.next_page_token
     assert await names(service, request) == [created[number].id.name for number in (3, 2, 1, 0)]
+
+
+async def test_pages_of_versions_are_stable_while_versions_come(service: Service) -> None:
+    """A version that is registered between two pages neither shifts the next page nor repeats a version."""
+    for number in range(1, 8):
+        task = await service.register(version=f"v{number}", policy={"max_losses": number})
+    request = task_service_pb2.ListTaskVersionsRequest(id=identifiers_pb2.TaskId(name=task), page_size=2)
+    found: list[str] = []
+    while True:
+        page = await service.stubs.tasks.ListTaskVersions(request)
+        found += [each.id.version for each in page.task_versions]
+        await service.register(version=f"late{len(found)}", policy={"max_losses": 100 + len(found)})
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert found == [f"v{number}" for number in range(7, 0, -1)]
 
 
 async def test_executions_of_one_moment_are_each_listed_once(service: Service) -> None:

@@ -205,17 +205,23 @@ class Tasks:
     async def list_versions(
         self, task: identifiers_pb2.TaskId, after: int, count: int
     ) -> tuple[list[task_pb2.TaskVersion], int]:
-        """Versions of a task, last registered first, and the position after them (0: the end)."""
+        """Versions of a task, last registered first, and the position after them (0: the end).
+
+        A position is the number of the last version shown, so that versions registered meanwhile shift nothing.
+        """
         described = await self.describe(task)
         ref = identity.task_ref(described.id.project, described.id.domain, described.id.name)
-        versions = await self._store.call("ZREVRANGE", self._store.keys.task_versions(ref), after, after + count)
-        page = versions[:count]
+        high = f"({after}" if after else "+inf"
+        flat = await self._store.call(
+            "ZREVRANGEBYSCORE", self._store.keys.task_versions(ref), high, "-inf", "WITHSCORES", "LIMIT", 0, count + 1
+        )
+        page = flat[: 2 * count : 2]
         if not page:
             return [], 0
         values = await self._store.call("HMGET", self._store.keys.task(ref), *(b"v:" + version for version in page))
         shown = fitting(map(len, values))
         found = [task_pb2.TaskVersion.FromString(value) for value in values[:shown]]
-        return found, after + shown if len(versions) > shown else 0
+        return found, int(flat[2 * shown - 1]) if len(flat) > 2 * shown else 0
 
 
 _FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms")
