@@ -25,9 +25,12 @@ def world() -> Iterator[World]:
 async def stubs(world: World) -> AsyncIterator[Stubs]:
     async with connect(world.server.address, *_OPTIONS) as stubs:
         await stubs.register("big", template={"interface": interface({"s": "STRING"}, {"s": "STRING"})})
-        for _ in range(_COUNT):
-            await stubs.create("big", inputs_json={"s": _BIG})
         yield stubs
+
+
+async def _create(stubs: Stubs) -> None:
+    for _ in range(_COUNT):
+        await stubs.create("big", inputs_json={"s": _BIG})
 
 
 async def _work(stubs: Stubs) -> Any:
@@ -40,6 +43,7 @@ async def _work(stubs: Stubs) -> Any:
 
 async def test_leases_of_big_inputs_come_in_several_messages(stubs: Stubs) -> None:
     """A worker with credit for all of them gets all of them, one after the other."""
+    await _create(stubs)
     work = await _work(stubs)
     tokens = set()
     while len(tokens) < _COUNT:
@@ -51,6 +55,7 @@ async def test_leases_of_big_inputs_come_in_several_messages(stubs: Stubs) -> No
 
 async def test_a_unary_worker_gets_as_many_as_fit(stubs: Stubs) -> None:
     """What does not fit into one answer stays in the queue, for the next call."""
+    await _create(stubs)
     tokens = set()
     while len(tokens) < _COUNT:
         response = await stubs.workers.AcquireLeases(acquisition("big", max_leases=_COUNT), timeout=20)
@@ -61,6 +66,7 @@ async def test_a_unary_worker_gets_as_many_as_fit(stubs: Stubs) -> None:
 
 async def test_pages_end_before_they_are_too_big(stubs: Stubs) -> None:
     """A page with whole values holds as many executions as fit."""
+    await _create(stubs)
     names: list[str] = []
     token = ""
     while True:
@@ -76,15 +82,18 @@ async def test_pages_end_before_they_are_too_big(stubs: Stubs) -> None:
 
 
 async def test_outcomes_of_a_stream_come_in_several_messages(stubs: Stubs) -> None:
-    """Big outcomes that become known together are split."""
+    """Big outcomes that become known together, such as hits in the cache, are split."""
+    metadata = {"discoverable": True, "discoveryVersion": "1"}
+    types = interface({"n": "INTEGER"}, {"s": "STRING"})
+    await stubs.register("hit", template={"interface": types, "metadata": metadata})
+    await stubs.create("hit")
+    done = worker_service_pb2.Completion(token=(await stubs.lease("hit")).token)
+    done.outputs.literals["s"].scalar.primitive.string_value = _BIG
+    await stubs.workers.CompleteLeases(worker_service_pb2.CompleteLeasesRequest(completions=[done]))
     message = execution_service_pb2.ExecuteStreamRequest()
-    stream = stubs.executions.ExecuteStream(timeout=50)
     for tag in range(_COUNT):
-        message.ClearField("items")
-        message.items.add(tag=tag, request=execution("big", inputs_json={"s": _BIG}, wait_timeout="0s"))
-        await stream.write(message)
-    await stream.done_writing()
+        message.items.add(tag=tag, request=execution("hit"))
     tags = set()
-    async for response in stream:
-        tags |= {outcome.tag for outcome in response.outcomes}
+    async for response in stubs.executions.ExecuteStream(iter([message]), timeout=50):
+        tags |= {outcome.tag for outcome in response.outcomes if outcome.HasField("execution")}
     assert len(tags) == _COUNT

@@ -47,6 +47,12 @@ class Admitted:
     recorded: bool = True
     """False: a hit that was not stored."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of its values."""
+        outputs = self.record.outcome if self.hit is None else self.hit.outputs
+        return len(self.record.inputs) + len(outputs)
+
 
 class Executions:
     """The executions."""

@@ -66,18 +66,24 @@ class ExecutionServicer(ExecutionServiceServicer):
         context: Context,  # noqa: ARG002 - likewise
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Creates executions as they arrive and answers each when it has ended."""
-        response = pb.ExecuteStreamResponse()
+        response, room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
+        full: list[pb.ExecuteStreamResponse] = []
         changed = asyncio.Event()
         running: set[asyncio.Task[None]] = set()
         ended = False
         failure: DomainError | None = None
 
         async def one(item: pb.ExecuteStreamRequest.Item) -> None:
+            nonlocal response, room
             wait = milliseconds(item.request.wait_timeout) / 1000 if item.request.HasField("wait_timeout") else None
             outcome: pb.ExecuteStreamResponse.Outcome | None = None
             refusal: DomainError | None = None
             try:
                 admitted = await self._execute(item.request, wait)
+                room -= admitted.size
+                if room < 0 and response.outcomes:
+                    full.append(response)
+                    response, room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES - admitted.size
                 # Only now: while it was awaited, the response may have been sent and replaced.
                 outcome = response.outcomes.add(tag=item.tag)
                 render_admitted(admitted, plain=item.request.plain, into=outcome.execution)
@@ -121,8 +127,10 @@ class ExecutionServicer(ExecutionServiceServicer):
                     changed.clear()
                     if failure is not None:
                         raise failure
+                    while full:
+                        yield full.pop(0)
                     if response.outcomes:
-                        ready, response = response, pb.ExecuteStreamResponse()
+                        ready, response, room = response, pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
                         yield ready
                     if response.outcomes or not (ended or self._shutdown.begun):
                         continue
