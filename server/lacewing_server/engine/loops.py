@@ -7,7 +7,9 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
+from lacewing.v1 import errors_pb2
 from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.engine.attempts import Attempts
@@ -21,6 +23,9 @@ from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.store.redis.store import Store, owner_guard
 
 _log = logging.getLogger(__name__)
+
+_OF_THE_STORE: Final = frozenset({errors_pb2.ERROR_REASON_STORE_UNAVAILABLE, errors_pb2.ERROR_REASON_STORE_FULL})
+"""Reasons to refuse that are no fault of what was asked for."""
 
 
 class Loops:
@@ -124,9 +129,14 @@ class Loops:
         results = await asyncio.gather(
             *(self._attempts.judge(record, due.now_ms) for record in due.judge), return_exceptions=True
         )
+        outage: DomainError | None = None
         for record, result in zip(due.judge, results, strict=True):
-            if isinstance(result, Exception):
+            if isinstance(result, DomainError) and result.reason in _OF_THE_STORE:
+                outage = result
+            elif isinstance(result, Exception):
                 _log.error("could not judge the clocks of execution %s", record.name, exc_info=result)
+        if outage is not None:
+            raise outage  # it is the same for all of them, and told once
 
     async def _liveness(self) -> None:
         server, keys = self._store.server, self._store.keys
