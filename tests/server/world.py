@@ -29,7 +29,7 @@ from lacewing_server.valkey import EmbeddedValkey
 
 PREFIX = b"lw:{0}:"
 # What a server writes by itself.
-_OWN = (PREFIX + b"server:", PREFIX + b"servers", PREFIX + b"ms:", PREFIX + b"mp:")
+_OWN = tuple(PREFIX + each for each in (b"server:", b"servers", b"janitor", b"ms:", b"mp:"))
 
 
 class World:

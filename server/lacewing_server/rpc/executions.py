@@ -132,7 +132,7 @@ class ExecutionServicer(ExecutionServiceServicer):
                     if response.outcomes:
                         ready, response, room = response, pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
                         yield ready
-                    if response.outcomes or not (ended or self._shutdown.begun):
+                    if full or response.outcomes or not (ended or self._shutdown.begun):
                         continue
                     if running:
                         await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
