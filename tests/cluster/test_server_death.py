@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import lacewing
 from cluster import bodies
 from cluster.raw import completion, unary, working
-from cluster.world import World, calling, program
+from cluster.world import QUICK, World, calling, program, suspended
 from lacewing.v1 import errors_pb2, execution_pb2
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -182,3 +184,46 @@ async def _acquire(stub: WorkerServiceStub, seconds: int) -> pb.Lease:
     request.lease_duration.FromSeconds(seconds)
     response = await stub.AcquireLeases(request)
     return response.leases[0]
+
+
+async def test_a_server_that_stood_still_does_not_take_its_workers_for_silent(world: World) -> None:
+    """It was the one who could not hear; its worker goes on and nothing is lost."""
+    (server,) = await world.servers(1)
+    async with calling(server) as client, working(server.address) as stream:
+        handle = await client.submit(bodies.add, a=1)
+        lease = await stream.lease()
+        with suspended(server):
+            await _pass(2 * QUICK["lease_duration"])
+        assert not (await stream.complete(lease, 2)).HasField("error")
+        assert await handle.result() == 2
+        assert (await handle.status()).loss_count == 0
+        assert stream.ended is None
+
+
+async def test_a_server_that_was_taken_for_dead_tells_its_worker(world: World) -> None:
+    """Its attempts are another one's when it goes on: it revokes them, records nothing of them, and is of use again."""
+    first, second = await world.servers(2)
+    async with calling(second) as client, working(first.address) as old_stream:
+        handle = await client.submit(bodies.add, a=1)
+        old = await old_stream.lease()
+        with suspended(first):
+            async with working(second.address) as stream:
+                new = await stream.lease()
+                assert (new.execution, new.attempt) == (old.execution, 2)
+                await stream.complete(new, 2)
+            assert await handle.result() == 2
+        revocation = await old_stream.revocation()
+        assert (revocation.token, revocation.reason) == (old.token, pb.Revocation.REASON_LOST)
+        assert (await old_stream.complete(old, 99)).error.reason == errors_pb2.ERROR_REASON_LEASE_LOST
+        assert await handle.result() == 2
+        await old_stream.send(credit=1)
+        again = await client.submit(bodies.add, a=2)
+        await old_stream.complete(await old_stream.lease(), 3)
+        assert await again.result() == 3
+        assert world.server_count() == 2
+
+
+async def _pass(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await asyncio.sleep(0.05)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -79,6 +81,16 @@ def store(**options: Any) -> Iterator[EmbeddedValkey]:
             yield valkey
         finally:
             valkey.stop()
+
+
+@contextmanager
+def suspended(server: RunningServer) -> Iterator[None]:
+    """Lets a server stand still for the time of a block."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -64,6 +64,7 @@ class WorkStreams:
         self._shutdown = shutdown
         self._has_ended = False
         self._outboxes: dict[Session, _Outbox] = {}
+        self._looked = 0.0
         self._background: set[asyncio.Task[None]] = set()
 
     async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
@@ -148,7 +149,12 @@ class WorkStreams:
     def close_silent(self) -> None:
         """Gives up workers that have not sent anything for as long as a lease lives, and ends their streams."""
         now = asyncio.get_running_loop().time()
+        # It is looked three times in a server's lease. After a longer pause it was this server that heard nothing.
+        has_paused = now - self._looked > self._settings.server_lease
+        self._looked = now
         for session, outbox in self._outboxes.items():
+            if has_paused:
+                session.seen = now
             if session.open and now - session.seen > self._settings.lease_duration:
                 _log.warning("worker %s went silent", session.worker)
                 self._dispatch.close(session)
