@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -62,7 +63,7 @@ def test_an_edit_runs_at_once(tmp_path: Path) -> None:
         assert dev.lacewing("run", "answers.answer").out == "2\n"
         (tmp_path / "answers.py").write_text("def broken(")
         dev.told("SyntaxError")
-        dev.told("The worker ended with exit code 1. It starts again when a file changes.")
+        dev.told("The worker has ended. It starts again when a file changes.")
         (tmp_path / "answers.py").write_text(MODULE.format(value=3))
         dev.told("Connected to the server")
         assert dev.lacewing("run", "answers.answer").out == "3\n"
@@ -112,9 +113,27 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ran = Lacewing("").program("dev", str(tmp_path / "answers.py"), "--port", str(taken.getsockname()[1]))
     assert ran.code == 1
-    assert "the server did not start" in ran.err
-    assert "cannot listen on 127.0.0.1:" in ran.err
+    assert "server: lacewing: cannot listen on 127.0.0.1:" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_it_ends_with_its_server(tmp_path: Path) -> None:
+    """A server that is killed leaves nothing to develop with: the worker ends too, and the exit code is 1."""
+    with developing(tmp_path) as dev:
+        server = next(
+            entry
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and f"\0{dev.process.pid}\0serve\0" in _command_line(entry)
+        )
+        os.kill(int(server.name), signal.SIGKILL)
+        assert dev.process.wait(30) == 1
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize("signals", [1, 2])

@@ -1,33 +1,35 @@
 """`lacewing dev`: a server and a worker in one terminal, for the time of development.
 
-Server and worker are processes of their own; the worker is started again when a file changes. Ctrl-C reaches this
-process alone, which ends the worker first and then the server: running bodies can still hand in their results.
+They are `lacewing serve` and `lacewing worker`, each in a process group of its own: Ctrl-C reaches this process alone,
+which ends the worker first and then the server, so that running bodies can still hand in their results.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 from watchfiles import PythonFilter, awatch
 
-import lacewing.testing
 from lacewing._channel import DEFAULT_ADDRESS
 from lacewing.cli.output import say
-from lacewing.errors import LacewingError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# How long running bodies may go on when the worker is to start again: nobody waits for longer to see an edit.
+# How long bodies may go on when the worker is to start again, and calls when all is to end: nobody waits for longer.
 _DRAIN_SECONDS = 3
+_GRACE_SECONDS = 1
 # Changes that follow each other closer than this are one, in milliseconds: an editor touches a file several times.
 _DEBOUNCE = 200
+_SERVING = "serving on "
+_MAX_NAMES = 3
 
 
 @click.command()
@@ -52,90 +54,136 @@ def dev(
     """
     watched = {Path.cwd(), *(Path(module).resolve().parent for module in modules if module.endswith(".py"))}
     watched.update(Path(folder).resolve() for folder in folders)
-    store = {} if data_dir is None else {"data_dir": Path(data_dir), "persist": True}
-    with _server(host=host, port=port, **store) as address:
-        say(f"Server at {address}, {'data in memory only' if data_dir is None else f'data in {data_dir}'}.")
-        say(f"The worker starts again when a Python file changes below {', '.join(map(str, sorted(watched)))}.")
-        say(f"In another terminal: lacewing tasks{_named(address)}. Ctrl-C ends all of this.")
-        options = [*modules, "--address", address, "--drain-timeout", str(_DRAIN_SECONDS), "--verbose"]
-        asyncio.run(_supervise(options + ([] if slots is None else ["--slots", str(slots)]), watched))
+    with ExitStack() as stack:
+        if data_dir is None:
+            # A short name: the path of a unix socket has about a hundred characters at most.
+            store = ["--no-persist", "--data-dir", stack.enter_context(tempfile.TemporaryDirectory(prefix="lw"))]
+        else:
+            store = ["--data-dir", data_dir]
+        serve = ["serve", "--host", host, "--port", str(port), "--log-format", "json", "--log-level", "info", *store]
+        serve += ["--shutdown-grace", str(_GRACE_SECONDS)]
+        work = ["worker", *modules, "--drain-timeout", str(_DRAIN_SECONDS), "--verbose"]
+        work += [] if slots is None else ["--slots", str(slots)]
+        stored = "data in memory only" if data_dir is None else f"data in {data_dir}"
+        sys.exit(asyncio.run(_develop(serve, work, watched, stored)))
 
 
-@contextmanager
-def _server(**settings: Any) -> Iterator[str]:
-    running = lacewing.testing.server(**settings)
-    try:
-        server = running.__enter__()
-    except LacewingError:
-        raise
-    except Exception as error:
-        # The server is found by an entry point: the types of what it raises are not known here.
-        raise click.ClickException(str(error)) from error
-    try:
-        yield server.address
-    finally:
-        running.__exit__(None, None, None)
-
-
-def _named(address: str) -> str:
-    return "" if address == DEFAULT_ADDRESS else f" --address {address}"
-
-
-async def _supervise(options: Sequence[str], watched: set[Path]) -> None:
+async def _develop(serve: Sequence[str], work: Sequence[str], watched: set[Path], stored: str) -> int:
+    """Run both until a signal comes or the server ends; return the exit code."""
     stopping = asyncio.Event()
-    worker = _Worker(options)
+    server = _Process(stopping.set)
+    worker = _Process(lambda: say("The worker has ended. It starts again when a file changes."))
 
     def on_signal() -> None:
         if stopping.is_set():
             worker.terminate()  # A second signal: it stops its bodies at once.
         stopping.set()
 
-    loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    await worker.start()
-    try:
-        async for changes in awatch(*watched, watch_filter=PythonFilter(), debounce=_DEBOUNCE, stop_event=stopping):
-            names = sorted({Path(path).name for _, path in changes})
-            say(f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} changed: the worker starts again.")  # noqa: PLR2004 - a line has room for three
-            await worker.stop()
-            if not stopping.is_set():
-                await worker.start()
-    finally:
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    log = await server.start(serve)
+    address = await _address(log)
+    passing_on = asyncio.create_task(_pass_on(log))
+    if address is not None:
+        say(f"Server at {address}, {stored}.")
+        say(f"The worker starts again when a Python file changes below {', '.join(map(str, sorted(watched)))}.")
+        named = "" if address == DEFAULT_ADDRESS else f" --address {address}"
+        say(f"In another terminal: lacewing tasks{named}. Ctrl-C ends all of this.")
+        await _follow_edits(worker, [*work, "--address", address], watched, stopping)
+    is_well = server.is_running
+    await server.stop()
+    await passing_on
+    return 0 if is_well else 1
+
+
+async def _follow_edits(worker: _Process, work: Sequence[str], watched: set[Path], stopping: asyncio.Event) -> None:
+    """Run the worker, again after each change of a file, until the end comes."""
+    await worker.start(work, is_shown=True)
+    async for changes in awatch(*watched, watch_filter=PythonFilter(), debounce=_DEBOUNCE, stop_event=stopping):
+        names = sorted({Path(path).name for _, path in changes})
+        others = " and others" if len(names) > _MAX_NAMES else ""
+        say(f"{', '.join(names[:_MAX_NAMES])}{others} changed: the worker starts again.")
         await worker.stop()
+        if not stopping.is_set():
+            await worker.start(work, is_shown=True)
+    await worker.stop()
 
 
-class _Worker:
-    """The process of the worker, if it runs."""
+async def _address(log: asyncio.StreamReader) -> str | None:
+    """Pass on what the server logs until it serves, and return where; None if it ends before."""
+    async for line in log:
+        level, message = _entry(line)
+        if message.startswith(_SERVING):
+            return message.removeprefix(_SERVING)
+        _say_entry(level, message)
+    return None
 
-    def __init__(self, options: Sequence[str]) -> None:
-        self._command = (sys.executable, "-m", "lacewing.cli._dev_worker", str(os.getpid()), *options)
+
+async def _pass_on(log: asyncio.StreamReader) -> None:
+    """Pass on what the server logs, to its end."""
+    async for line in log:
+        _say_entry(*_entry(line))
+
+
+def _entry(line: bytes) -> tuple[str, str]:
+    """Return level and message of what the server wrote, which is not all by its log."""
+    text = line.decode(errors="replace").rstrip()
+    try:
+        entry = json.loads(text)
+        return entry["level"], entry["message"]
+    except (ValueError, TypeError, KeyError):
+        return "", text
+
+
+def _say_entry(level: str, message: str) -> None:
+    say(f"server: {level.upper()} {message}" if level else f"server: {message}")
+
+
+class _Process:
+    """A command of `lacewing` in a process of its own, which can be started again and again."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        """Make it.
+
+        Args:
+            on_end: Called when it ends without having been stopped.
+        """
+        self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
         self._is_stopping = False
 
-    async def start(self) -> None:
-        """Start it."""
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self, arguments: Sequence[str], *, is_shown: bool = False) -> asyncio.StreamReader:
+        """Start it, and return what it writes to standard error; nothing if that is shown as it is."""
         self._is_stopping = False
-        # In the background of the terminal, where a body that read from it would be stopped.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.DEVNULL, process_group=0
+        process = self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "lacewing.cli._dev_process", str(os.getpid()), *arguments),
+            # In the background of the terminal, where a body that read from it would be stopped.
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=None if is_shown else asyncio.subprocess.PIPE,
+            process_group=0,
         )
-        self._watching = asyncio.create_task(self._watch(self._process))
+        self._watching = asyncio.create_task(self._watch(process))
+        return process.stderr or asyncio.StreamReader()
 
     def terminate(self) -> None:
-        """Ask it to drain; when asked again, to stop at once."""
+        """Ask it to end; a worker that is asked again stops at once."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
     async def stop(self) -> None:
-        """Drain it, and wait for its end."""
+        """Ask it to end, and wait for that."""
         self._is_stopping = True
         self.terminate()
         if self._watching is not None:
             await self._watching
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        code = await process.wait()
+        await process.wait()
         if not self._is_stopping:
-            say(f"The worker ended with exit code {code}. It starts again when a file changes.")
+            self._on_end()

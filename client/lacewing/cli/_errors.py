@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import click
+import grpc
 from rich.text import Text
 
 from lacewing._channel import resolve_address
@@ -18,8 +19,6 @@ from lacewing.errors import (
     LacewingError,
     RefusedError,
     ServerUnavailable,
-    ShuttingDown,
-    StoreUnavailable,
     TaskDidNotSucceed,
     WaitTimedOut,
 )
@@ -49,7 +48,8 @@ class _Blank(dict[str, str]):
 
 def exit_code(error: LacewingError) -> int:
     """Return the exit code that tells a script what an error means."""
-    if isinstance(error, (CallFailed, WaitTimedOut, StoreUnavailable, ShuttingDown)):
+    is_unavailable = isinstance(error, RefusedError) and error.code is grpc.StatusCode.UNAVAILABLE
+    if is_unavailable or isinstance(error, (CallFailed, WaitTimedOut)):
         return NO_ANSWER
     return DID_NOT_SUCCEED if isinstance(error, TaskDidNotSucceed) else REFUSED
 
