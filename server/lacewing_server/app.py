@@ -29,6 +29,7 @@ from lacewing_server.domain import limits
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.task_version import Defaults
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.audits import Audits
 from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch
@@ -186,6 +187,9 @@ class Server:
         attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
         dispatch.on_progress = wakeups.progressed
         executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown, blobs)
+        cache = Cache(store, tasks, projects)
+        audits = Audits(store, tasks, executions, cache, counters)
+        shutdown.on_begin(audits.stop)
         streams = self._streams = WorkStreams(store, tasks, projects, dispatch, attempts, settings, shutdown)
 
         def describe_workers() -> list[str]:
@@ -229,7 +233,7 @@ class Server:
         add = project_service_pb2_grpc.add_ProjectServiceServicer_to_server
         add(ProjectServicer(projects), guarded)
         add = cache_service_pb2_grpc.add_CacheServiceServicer_to_server
-        add(CacheServicer(Cache(store, tasks, projects)), guarded)
+        add(CacheServicer(cache, audits), guarded)
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
         add(BlobServicer(blobs), guarded)
         readiness = Readiness(store, ("", *SERVICES))

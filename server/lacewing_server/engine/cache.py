@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from lacewing.v1 import cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
+from lacewing.v1 import audit_pb2, cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError, invalid_field
 from lacewing_server.domain.record import CachedOutcome
@@ -35,13 +35,33 @@ class Cache:
         Raises:
             DomainError: ``FIELD_INVALID`` or ``CACHE_ENTRY_NOT_FOUND``.
         """
-        cache_key = _cache_key(key)
-        found = await self._read(cache_key, -1)
-        if found is None:
-            raise _not_found(key)
-        entry, outcome = found
+        entry, outcome = await self.find(key)
         entry.outputs.CopyFrom(literals_pb2.LiteralMap.FromString(outcome.outputs))
         return entry
+
+    async def find(self, key: str) -> tuple[cache_pb2.CacheEntry, CachedOutcome]:
+        """Reads an entry without its outputs, and the same as the store has it; raises as `get` does."""
+        found = await self._read(_cache_key(key), -1)
+        if found is None:
+            raise _not_found(key)
+        return found
+
+    async def sample(self, task: identifiers_pb2.TaskId, count: int) -> list[str]:
+        """Keys of entries of a task, or of those that one of its versions filled, chosen at random: at most so many.
+
+        Raises:
+            DomainError: ``TASK_NOT_FOUND``.
+        """
+        index = self._store.keys.cache_index(await self._ref(task))
+        # Some have expired, or another version filled them.
+        entries = await self._heads(await self._store.call("ZRANDMEMBER", index, _BATCH if task.version else 2 * count))
+        found = [entry.key for entry in entries if entry is not None and _filled_by(entry, task.version)]
+        return found[:count]
+
+    async def mark(self, key: str, hit: CachedOutcome, finding: audit_pb2.Nondeterminism) -> None:
+        """Keeps a finding with an entry, if it is still as it was read."""
+        addition = cache_pb2.CacheEntry(nondeterminism=finding).SerializeToString()
+        await self._store.run("mark", _cache_key(key), hit.create_ms, len(hit.meta), addition)
 
     async def list_entries(
         self, task: identifiers_pb2.TaskId, after: int, count: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from lacewing.types import ConversionError, digest_literal_map, literal_map_from_json
-from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
+from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
@@ -33,6 +33,16 @@ _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
 
 _CacheInfo = execution_pb2.CacheInfo
 ExecuteRequest = execution_service_pb2.ExecuteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an audit departs from what its task declares. Durations are milliseconds; 0: it does not."""
+
+    audit: audit_pb2.AuditInfo
+    queue_timeout: int = 0
+    retention: int = 0
+    max_queued: int = 0
 
 
 @dataclass(slots=True)
@@ -79,12 +89,14 @@ class Executions:
         self._shutdown = shutdown
         self._blobs = blobs
         self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
+        self.on_hit: Callable[[ReadyTask, bytes, CachedOutcome], None] = lambda _task, _inputs, _hit: None
+        """Told of each hit of a task with an audit rate, and of the inputs that hit."""
 
     # --- creating
     # ------------------------------------------------------------------------------------------------------
 
-    async def create(self, request: ExecuteRequest, *, record_hit: bool) -> Admitted:
-        """Accepts a request, or answers it from the cache."""
+    async def create(self, request: ExecuteRequest, *, record_hit: bool, terms: Terms | None = None) -> Admitted:
+        """Accepts a request, or answers it from the cache; ``terms`` are those of an audit."""
         self._shutdown.refuse()
         while True:
             task, as_latest = await self._tasks.resolve(request.task)
@@ -95,7 +107,9 @@ class Executions:
             cache_key = self._admit(task, inputs, packed)
             if mention_blobs(packed):
                 await self._blobs.require(inputs)
-            admitted = await self._create(request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit)
+            admitted = await self._create(
+                request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit, terms=terms
+            )
             if admitted is not None:
                 return admitted
             # The latest version is another one by now, or the task was archived.
@@ -118,6 +132,7 @@ class Executions:
         *,
         as_latest: bool,
         record_hit: bool,
+        terms: Terms | None,
         entry: _CacheInfo.Status.ValueType = _CacheInfo.STATUS_UNSPECIFIED,
     ) -> Admitted | None:
         # `entry` is what is known of the blobs of a cache entry: nothing at first; STATUS_HIT, they are there; else the
@@ -128,7 +143,8 @@ class Executions:
         name = request.name or identity.execution_name(execution_id)
         own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
         # Serialized messages that are joined are the message with the fields of both.
-        meta = execution_pb2.Execution(id=own_id, labels=request.labels).SerializeToString() + task.meta
+        own = execution_pb2.Execution(id=own_id, labels=request.labels, audit=terms.audit if terms else None)
+        meta = own.SerializeToString() + task.meta
         status, flags, lookup, patch = _CacheInfo.STATUS_DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
             flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
@@ -157,8 +173,8 @@ class Executions:
             queue_ref=task.queue_ref,
             cache_key=cache_key if flags else NO_KEY,
             attempt_timeout=task.attempt_timeout,
-            queue_timeout=task.queue_timeout,
-            retention=task.retention,
+            queue_timeout=_lesser(task.queue_timeout, terms.queue_timeout) if terms else task.queue_timeout,
+            retention=_lesser(task.retention, terms.retention) if terms else task.retention,
             inputs=packed,
         )
         wants_record = record_hit or bool(request.name)
@@ -171,7 +187,7 @@ class Executions:
                 record,
                 Creation(
                     domain_index=f"{project}/{domain}",
-                    max_queued=task.max_queued,
+                    max_queued=_lesser(task.max_queued, terms.max_queued) if terms else task.max_queued,
                     deadline=min(deadlines, default=0),
                     lookup=lookup,
                     record_hit=wants_record,
@@ -195,9 +211,18 @@ class Executions:
                 entry = await self._look_for_blobs(created.hit)
                 if wants_record or entry != _CacheInfo.STATUS_HIT:
                     return await self._create(
-                        request, task, packed, cache_key, as_latest=as_latest, record_hit=record_hit, entry=entry
+                        request,
+                        task,
+                        packed,
+                        cache_key,
+                        as_latest=as_latest,
+                        record_hit=record_hit,
+                        terms=terms,
+                        entry=entry,
                     )
             self._counters.hit(task, created.hit.compute_ms)
+            if task.audit_rate:
+                self.on_hit(task, packed, created.hit)
             return Admitted(record, task, hit=created.hit, recorded=wants_record)
         if (lookup or entry) and kind in _MISSES:
             self._counters.miss(task)
@@ -366,6 +391,11 @@ class Executions:
         violations.raise_if_any()
         project, domain = await self._projects.complete(execution.project, execution.domain)
         return identity.execution_id_of(project, domain, execution.name), f"{project}/{domain}/{execution.name}"
+
+
+def _lesser(bound: int, other: int) -> int:
+    """The lesser of two bounds, of which 0 is none."""
+    return min(bound, other) if bound and other else bound or other
 
 
 def _digest(task: ReadyTask, inputs: bytes) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf import timestamp_pb2
 
-from lacewing.v1 import errors_pb2, identifiers_pb2, task_pb2
+from lacewing.v1 import audit_pb2, errors_pb2, identifiers_pb2, task_pb2
 from lacewing_server.domain import identity, names, registration
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
@@ -174,7 +174,21 @@ class Tasks:
     async def get(self, task: identifiers_pb2.TaskId) -> tuple[task_pb2.Task, task_pb2.TaskVersion]:
         """A task and one of its versions."""
         ready, _ = await self.resolve(task, path="id")
-        return await self.describe(ready.id), ready.version
+        return await self.describe(ready.id), (await self._marked(ready.ref, [ready.version]))[0]
+
+    async def _marked(self, ref: bytes, versions: Sequence[task_pb2.TaskVersion]) -> list[task_pb2.TaskVersion]:
+        """Copies of versions, with what audits have found of them."""
+        marks = await self._store.call(
+            "HMGET", self._store.keys.task(ref), *(f"n:{each.id.version}" for each in versions)
+        )
+        found = []
+        for version, mark in zip(versions, marks, strict=True):
+            copied = task_pb2.TaskVersion()
+            copied.CopyFrom(version)
+            if mark is not None:
+                copied.nondeterminism.ParseFromString(mark)
+            found.append(copied)
+        return found
 
     async def describe(self, task: identifiers_pb2.TaskId, *, path: str = "id") -> task_pb2.Task:
         """What is known of a task, all versions together."""
@@ -184,7 +198,17 @@ class Tasks:
         found = await self._store.call("HMGET", self._store.keys.task(ref), *_FIELDS)
         if found[0] is None:
             raise await self._not_found(project, domain, task.name)
-        return _task(project, domain, task.name, found)
+        described = _task(project, domain, task.name, found)
+        if found[-1] is not None:
+            mark = await self._store.call("HGET", self._store.keys.task(ref), f"n:{described.id.version}")
+            if mark is not None:
+                described.nondeterminism.ParseFromString(mark)
+        return described
+
+    async def mark(self, task: ReadyTask, finding: audit_pb2.Nondeterminism) -> None:
+        """Keeps with a version that it is not deterministic."""
+        packed = finding.SerializeToString()
+        await self._store.call("HSET", self._store.keys.task(task.ref), f"n:{task.id.version}", packed, "marked", 1)
 
     async def set_archived(self, task: identifiers_pb2.TaskId, *, archived: bool) -> task_pb2.Task:
         """Archives or restores a task."""
@@ -221,14 +245,14 @@ class Tasks:
         values = await self._store.call("HMGET", self._store.keys.task(ref), *(b"v:" + version for version in page))
         shown = fitting(map(len, values))
         found = [task_pb2.TaskVersion.FromString(value) for value in values[:shown]]
-        return found, int(flat[2 * shown - 1]) if len(flat) > 2 * shown else 0
+        return await self._marked(ref, found), int(flat[2 * shown - 1]) if len(flat) > 2 * shown else 0
 
 
-_FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms")
+_FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms", "marked")
 
 
-def _task(project: str, domain: str, name: str, found: list[bytes]) -> task_pb2.Task:
-    state, latest, task_type, description, versions, create_ms, update_ms = found
+def _task(project: str, domain: str, name: str, found: list[Any]) -> task_pb2.Task:
+    state, latest, task_type, description, versions, create_ms, update_ms, _ = found
     task = task_pb2.Task(
         id=identifiers_pb2.TaskId(project=project, domain=domain, name=name, version=latest.decode()),
         state=task_pb2.Task.STATE_ACTIVE if state == b"active" else task_pb2.Task.STATE_ARCHIVED,

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from lacewing.v1 import cache_service_pb2, cache_service_pb2_grpc
 from lacewing_server.domain.errors import invalid_field
 from lacewing_server.engine import paging
+from lacewing_server.engine.audits import Audits
 from lacewing_server.engine.cache import Cache
 from lacewing_server.rpc.boundary import Context
 
@@ -15,8 +18,9 @@ from lacewing_server.rpc.boundary import Context
 class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     """Answers the calls; what it raises becomes a status at the boundary."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, audits: Audits) -> None:
         self._cache = cache
+        self._audits = audits
 
     async def GetCacheEntry(
         self, request: cache_service_pb2.GetCacheEntryRequest, context: Context
@@ -60,3 +64,10 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         else:
             stats = await self._cache.stats(request.task)
         return cache_service_pb2.GetCacheStatsResponse(stats=stats)
+
+    async def AuditTask(
+        self, request: cache_service_pb2.AuditTaskRequest, context: Context
+    ) -> AsyncIterator[cache_service_pb2.AuditTaskResponse]:
+        """Audits a task, and streams the results."""
+        async for result in self._audits.on_demand(request):
+            yield cache_service_pb2.AuditTaskResponse(result=result)
