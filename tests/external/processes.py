@@ -43,6 +43,7 @@ class Node:
     Attributes:
         port: Where it listens.
         pid: Its process id.
+        directory: Where it keeps its files.
     """
 
     def __init__(self, kind: str, directory: Path, *options: str, port: int = 0, sentinel: bool = False) -> None:
@@ -56,7 +57,7 @@ class Node:
             sentinel: Whether it is a Sentinel; then the options are the lines of its file.
         """
         self.port = port or free_port()
-        self._directory = directory
+        self.directory = directory
         directory.mkdir(exist_ok=True, parents=True)
         common = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", "log")
         # It ends with the tests, however they end.
@@ -77,7 +78,7 @@ class Node:
     @property
     def log(self) -> str:
         """What it has logged."""
-        return (self._directory / "log").read_text(errors="replace")
+        return (self.directory / "log").read_text(errors="replace")
 
     def connect(self, **options: Any) -> redis.Redis:
         """A client of it."""

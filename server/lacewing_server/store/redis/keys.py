@@ -36,6 +36,7 @@ key                    type         content
 ``p``                  hash         projects: id → serialized ``Project``
 ``ch:<server>``        channel      news for one server
 ``ch:all``             channel      news for all servers
+``ch:confirm``         channel      what nobody listens to, see ``pipeline.Confirmation``
 =====================  ===========  ================================================================================
 """
 
@@ -54,6 +55,7 @@ class Keys:
         self.catalog = p + b"catalog"
         self.projects = p + b"p"
         self.all_channel = p + b"ch:all"
+        self.confirmation_channel = p + b"ch:confirm"
 
     def execution(self, execution_id: bytes) -> bytes:
         """The record of an execution."""

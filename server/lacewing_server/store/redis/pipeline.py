@@ -19,7 +19,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -52,23 +52,43 @@ class CommandError(Exception):
         return str(self).split(" ", 1)[0]
 
 
+class Confirmation(NamedTuple):
+    """How replicas confirm what was written."""
+
+    replicas: int
+    """How many have to; 0 asks none."""
+    channel: bytes
+    """Where a message is published, to nobody, before replicas are waited for: some Valkeys wait for the writes of the
+    same connection only, and what it has read may be another one's, or that of a connection it had before."""
+
+
 class _Link(asyncio.Protocol):
     """The wire of one established connection: matches replies with calls, in order."""
 
     def __init__(
-        self, transport: asyncio.Transport, on_push: Callable[[Reply], None] | None, timeout: float, replicas: int
+        self,
+        transport: asyncio.Transport,
+        on_push: Callable[[Reply], None] | None,
+        timeout: float,
+        confirmation: Confirmation,
     ) -> None:
         self._transport = transport
         self._on_push = on_push
         self._timeout = timeout
-        self._replicas = replicas
+        self._replicas = confirmation.replicas
+        # Half of the time, in milliseconds: that it is over has to arrive in time, too.
+        self._confirm_command = _packed("PUBLISH", confirmation.channel, "") + _packed(
+            "WAIT", confirmation.replicas, round(timeout * 500)
+        )
         self._reader = hiredis.Reader(replyError=CommandError, protocolError=StoreUnavailableError)
-        # A call without a future is the WAIT that ends each write, if replicas have to confirm.
+        # What has no future is the WAIT that ends what is sent at once, if replicas have to confirm.
         self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
         self._unconfirmed: list[tuple[asyncio.Future[Reply], Reply]] = []
         self._unsent: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._asked: float | None = None
+        self._nobody: asyncio.Future[Reply] = self._loop.create_future()
+        self._nobody.cancel()
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, command: tuple[bytes | str | int, ...]) -> asyncio.Future[Reply]:
@@ -90,8 +110,9 @@ class _Link(asyncio.Protocol):
         if self.lost.done():
             return
         if self._replicas and self._on_push is None:
-            unsent.append(_packed("WAIT", self._replicas, round(self._timeout * 500)))  # half of it, in milliseconds
-            self._pending.append((None, self._loop.time()))
+            unsent.append(self._confirm_command)
+            now = self._loop.time()
+            self._pending += ((self._nobody, now), (None, now))
         self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
@@ -127,12 +148,16 @@ class _Link(asyncio.Protocol):
 
     def _confirm(self, count: Reply) -> None:
         answers, self._unconfirmed = self._unconfirmed, []
-        for future, reply in answers:
-            if isinstance(reply, CommandError) or (isinstance(count, int) and count >= self._replicas):
+        if isinstance(count, int) and count >= self._replicas:
+            for future, reply in answers:
                 self._answer(future, reply)
-            elif not future.done():
-                text = f"{count} of {self._replicas} replicas confirmed in time"
-                future.set_exception(StoreUnavailableError(text))
+            return
+        missing = f"{count} of {self._replicas} replicas confirmed in time"
+        _log.error("Redis may not be the master any more: %s", missing)
+        for future, _ in answers:
+            if not future.done():
+                future.set_exception(StoreUnavailableError(missing))
+        self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.lost.done():
@@ -179,8 +204,8 @@ class Pipeline:
         *,
         on_connect: Callable[[Pipeline], Awaitable[None]],
         on_push: Callable[[Reply], None] | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        replicas: int = 0,
+        timeout: float,
+        confirmation: Confirmation,
     ) -> None:
         """Prepares the connection.
 
@@ -189,13 +214,13 @@ class Pipeline:
             on_connect: Runs after each connect.
             on_push: Takes every message of a subscribing connection.
             timeout: How long connecting and each reply may take, in seconds.
-            replicas: How many replicas must have confirmed what was written before a call succeeds.
+            confirmation: How many replicas must have what was written, or read, before a call succeeds.
         """
         self.info: dict[str, str] = {}
         """What Redis said of itself (``INFO``) when it was connected."""
         self._make_connection = make_connection
         self._timeout = timeout
-        self._replicas = replicas
+        self._confirmation = confirmation
         self._on_connect = on_connect
         self._on_push = on_push
         self._link: _Link | None = None
@@ -247,7 +272,7 @@ class Pipeline:
                 self.info = await _ask_master(connection)
                 writer: Any = connection._writer  # noqa: SLF001 - the hand-over of the transport, see the module's text
                 transport: asyncio.Transport = writer.transport
-                link = _Link(transport, self._on_push, self._timeout, self._replicas)
+                link = _Link(transport, self._on_push, self._timeout, self._confirmation)
                 transport.set_protocol(link)
                 transport.resume_reading()
                 # From here on the transport is ours alone: the end of the connection would warn, and close it.

@@ -23,6 +23,7 @@ from lacewing_server.store.redis.keys import Keys
 from lacewing_server.store.redis.pipeline import (
     TIMEOUT_SECONDS,
     CommandError,
+    Confirmation,
     Pipeline,
     Reply,
     StoreUnavailableError,
@@ -172,7 +173,8 @@ class Store:
         self.keys = Keys(prefix)
         self.server = server
         self._address = Address(url, timeout)
-        connect = partial(Pipeline, self._address.connection, timeout=timeout, replicas=replicas)
+        confirmation = Confirmation(replicas, self.keys.confirmation_channel)
+        connect = partial(Pipeline, self._address.connection, timeout=timeout, confirmation=confirmation)
         self._pipeline = connect(on_connect=self._prepare)
         self._bulk = connect(on_connect=self._load_scripts)
         self._subscription = connect(on_connect=self._subscribe, on_push=self._on_push)
