@@ -75,6 +75,28 @@ async def refusal_of(call: Awaitable[Any]) -> Refusal:
     return read_status(raised.value)
 
 
+async def refusal_of_stream(call: Any, *requests: Any, is_ended: bool = False) -> Refusal:
+    """Writes requests to a call that takes a stream and has to be refused at the last of them.
+
+    Not by an iterator: gRPC's client in Python loses the status of a call that ends while it still writes.
+
+    Args:
+        call: The call, to which nothing was written yet.
+        *requests: What to write; it is answered by messages at most until the last one.
+        is_ended: Whether the client ends its side.
+    """
+    for request in requests:
+        await call.write(request)
+    if is_ended:
+        await call.done_writing()
+
+    async def to_end() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    return await refusal_of(to_end() if isinstance(call, grpc.aio.StreamStreamCall) else call)
+
+
 def read_status(error: grpc.aio.AioRpcError) -> Refusal:
     """Reads the status of a refused call, and checks that it is as `errors.proto` says of its reason."""
     refusal = details_of(error)

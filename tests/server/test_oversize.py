@@ -45,7 +45,7 @@ async def test_leases_of_big_inputs_come_in_several_messages(stubs: Stubs) -> No
     """A worker with credit for all of them gets all of them, one after the other."""
     await _create(stubs)
     work = await _work(stubs)
-    tokens = set()
+    tokens: set[bytes] = set()
     while len(tokens) < _COUNT:
         for lease in (await work.read()).leases:
             assert len(lease.inputs.literals["s"].scalar.primitive.string_value) == len(_BIG)
@@ -56,7 +56,7 @@ async def test_leases_of_big_inputs_come_in_several_messages(stubs: Stubs) -> No
 async def test_a_unary_worker_gets_as_many_as_fit(stubs: Stubs) -> None:
     """What does not fit into one answer stays in the queue, for the next call."""
     await _create(stubs)
-    tokens = set()
+    tokens: set[bytes] = set()
     while len(tokens) < _COUNT:
         response = await stubs.workers.AcquireLeases(acquisition("big", max_leases=_COUNT), timeout=20)
         assert response.leases
@@ -93,7 +93,7 @@ async def test_outcomes_of_a_stream_come_in_several_messages(stubs: Stubs) -> No
     message = execution_service_pb2.ExecuteStreamRequest()
     for tag in range(_COUNT):
         message.items.add(tag=tag, request=execution("hit"))
-    tags = set()
+    tags: set[int] = set()
     async for response in stubs.executions.ExecuteStream(iter([message]), timeout=50):
         tags |= {outcome.tag for outcome in response.outcomes if outcome.HasField("execution")}
     assert len(tags) == _COUNT

@@ -25,7 +25,7 @@ from lacewing.v1 import (
     worker_service_pb2,
 )
 from lacewing_server.domain import identity
-from server.contract import Refusal, promises, read_request_error, refusal_of
+from server.contract import Refusal, promises, read_request_error, refusal_of, refusal_of_stream
 from server.world import PREFIX, Stubs, World, completion, connect, execution, registration, run_world
 
 # The one that leaves a traceback in the log comes last.
@@ -135,11 +135,10 @@ async def _page_token_invalid(case: Case) -> Refusal:
 
 @raises(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED)
 async def _protocol_violated(case: Case) -> Refusal:
-    async def work() -> None:
-        async for _ in case.stubs.workers.Work(iter([worker_service_pb2.WorkRequest(credit=1)])):
-            pytest.fail("a stream without hello was answered")
-
-    return await case.refused(work)
+    before = case.world.contents()
+    refusal = await refusal_of_stream(case.stubs.workers.Work(), worker_service_pb2.WorkRequest(credit=1))
+    assert case.world.contents() == before
+    return refusal
 
 
 @raises(errors_pb2.ERROR_REASON_PROJECT_NOT_FOUND)
@@ -358,7 +357,7 @@ async def _blob_store_unavailable(case: Case) -> Refusal:
     with tempfile.TemporaryDirectory() as directory, run_world(blob_url=f"file://{directory}/blobs") as world:
         shutil.rmtree(f"{directory}/blobs")
         async with connect(world.server.address) as stubs:
-            refusal = await refusal_of(stubs.blobs.UploadBlob(iter(upload(b"some"))))
+            refusal = await refusal_of_stream(stubs.blobs.UploadBlob(), upload(b"some")[0])
         assert directory not in str(refusal)
         assert directory in world.server.log
         return refusal

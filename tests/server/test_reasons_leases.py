@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from lacewing.v1 import execution_pb2, execution_service_pb2, worker_service_pb2
-from server.contract import Refusal, read_request_error, refusal_of
+from server.contract import Refusal, read_request_error, refusal_of, refusal_of_stream
 from server.world import PREFIX, Stubs, World, acquisition, completion, connect, execution, run_world
 
 WorkRequest = worker_service_pb2.WorkRequest
@@ -178,16 +178,11 @@ async def test_a_cancelled_body_is_revoked_on_its_stream(stubs: Stubs) -> None:
     ],
 )
 async def test_a_work_stream_has_to_keep_the_protocol(
-    stubs: Stubs, world: World, requests: Iterable[WorkRequest], reason: str, text: str
+    stubs: Stubs, world: World, requests: Sequence[WorkRequest], reason: str, text: str
 ) -> None:
     """The stream ends with the reason, and leaves nothing behind."""
     before = world.contents()
-
-    async def work() -> None:
-        async for response in stubs.workers.Work(iter(requests), timeout=20):
-            assert response.HasField("welcome")
-
-    refusal = await refusal_of(work())
+    refusal = await refusal_of_stream(stubs.workers.Work(timeout=20), *requests, is_ended=not requests)
     assert refusal.reason == reason
     assert text in refusal.message
     assert world.contents() == before
@@ -203,13 +198,8 @@ async def test_a_work_stream_has_to_keep_the_protocol(
 )
 async def test_an_execute_stream_has_to_keep_the_protocol(stubs: Stubs, items: list[Any], text: str) -> None:
     """The stream fails as a whole: what its outcomes would mean cannot be told."""
-
-    async def run() -> None:
-        message = execution_service_pb2.ExecuteStreamRequest(items=items)
-        async for _ in stubs.executions.ExecuteStream(iter([message]), timeout=20):
-            pass
-
-    refusal = await refusal_of(run())
+    message = execution_service_pb2.ExecuteStreamRequest(items=items)
+    refusal = await refusal_of_stream(stubs.executions.ExecuteStream(timeout=20), message)
     assert refusal.reason == "PROTOCOL_VIOLATED"
     assert text in refusal.message
 

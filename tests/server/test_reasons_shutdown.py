@@ -75,12 +75,6 @@ def world() -> Iterator[World]:
         yield world
 
 
-async def _first(stream: Any) -> Any:
-    async for response in stream:
-        return response
-    return None
-
-
 async def test_everybody_who_waits_is_told(world: World) -> None:
     """Waiting calls and streams end with SHUTTING_DOWN; each caller learns which execution goes on."""
     async with _drain(world) as drain:
@@ -127,16 +121,13 @@ async def test_whoever_comes_is_refused_and_nothing_is_stored(world: World) -> N
         await stubs.create("waiting")
         await drain.begin()
         before = world.contents()
-        item = execution_service_pb2.ExecuteStreamRequest.Item(tag=1, request=execution("waiting"))
-        batch = execution_service_pb2.ExecuteStreamRequest(items=[item])
-        hello = WorkRequest(hello=worker_service_pb2.Hello(worker="w"))
         for call in (
             stubs.tasks.RegisterTask(registration("new")),
             stubs.executions.Execute(execution("waiting")),
             stubs.executions.ListExecutions(execution_service_pb2.ListExecutionsRequest()),
-            _first(stubs.executions.ExecuteStream(iter([batch]))),
+            stubs.executions.ExecuteStream().read(),
             stubs.workers.AcquireLeases(acquisition("waiting")),
-            _first(stubs.workers.Work(iter([hello]))),
+            stubs.workers.Work().read(),
         ):
             await _told(call)
         await drain.work.write(WorkRequest(credit=10))

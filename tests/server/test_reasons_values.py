@@ -161,7 +161,9 @@ async def test_wrong_outputs_are_told_on_the_work_stream_too(stubs: Stubs) -> No
     _check_wrong_outputs(read_request_error(response.results[0].error), created)
     await stubs.create("wrong-stream", inputs_json={})
     await work.write(worker_service_pb2.WorkRequest(credit=1))
-    assert (await work.read()).leases
+    completion.token = (await work.read()).leases[0].token
+    await work.write(worker_service_pb2.WorkRequest(completions=[completion]))
+    await work.read()
     work.cancel()
 
 
