@@ -29,7 +29,7 @@ if _typing.TYPE_CHECKING:
         TaskTimedOut,
         WaitTimedOut,
     )
-    from lacewing.task import Backoff, Cache, Task, load_tasks, task
+    from lacewing.task import Backoff, Cache, RateLimit, Task, load_tasks, task
 
 __all__ = [
     "AttemptContext",
@@ -41,6 +41,7 @@ __all__ = [
     "LacewingError",
     "NonRecoverableError",
     "Options",
+    "RateLimit",
     "RecoverableError",
     "RefusedError",
     "Task",
@@ -58,7 +59,7 @@ _HOMES = {
     **dict.fromkeys(("AttemptContext", "current_attempt"), "lacewing._context"),
     "Handle": "lacewing._handle",
     **dict.fromkeys(("Client", "Options"), "lacewing.client"),
-    **dict.fromkeys(("Backoff", "Cache", "Task", "load_tasks", "task"), "lacewing.task"),
+    **dict.fromkeys(("Backoff", "Cache", "RateLimit", "Task", "load_tasks", "task"), "lacewing.task"),
 }
 
 

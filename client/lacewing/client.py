@@ -48,7 +48,9 @@ class Options:
     name: str = ""
     """The name of the execution, so that repeating the request gives the execution that exists. For one request."""
     request_id: str = ""
-    """Makes a request safe to repeat, 1 to 128 printable characters. Default: one is made up for each. For one request."""
+    """Makes a request safe to repeat, 1 to 128 printable characters. Default: each has its own. For one request."""
+    priority: execution_pb2.Priority.ValueType = execution_pb2.PRIORITY_UNSPECIFIED
+    """Which of the executions that wait for a worker in the same queue go first. Default: normal."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels to find executions by."""
     cancel_on_disconnect: bool = False
@@ -63,6 +65,7 @@ class OptionFields(TypedDict, total=False):
     timeout: timedelta | float | None
     name: str
     request_id: str
+    priority: execution_pb2.Priority.ValueType
     labels: Mapping[str, str]
     cancel_on_disconnect: bool
 
@@ -338,6 +341,7 @@ def _template(options: Options) -> execution_service_pb2.ExecuteRequest:
     """Return what the options say of every request."""
     return execution_service_pb2.ExecuteRequest(
         cache_mode=options.cache_mode,
+        priority=options.priority,
         name=options.name,
         request_id=options.request_id,
         deadline=None if options.deadline is None else duration(options.deadline),

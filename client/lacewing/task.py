@@ -61,6 +61,16 @@ class Backoff:
     """Whether the wait is spread at random between 0 and what was computed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """How many attempts may start in a time: a whole count at once after a pause, and spread evenly in the long run."""
+
+    count: int
+    """How many, 1 to 1,000,000."""
+    period: timedelta | float = 1.0
+    """In how long, 1 ms to one day. In seconds if a number."""
+
+
 class Task(Generic[_Parameters, _Result]):
     """A function that can be registered and executed. Made by `task`; calling it runs the function here and now.
 
@@ -93,6 +103,8 @@ class Task(Generic[_Parameters, _Result]):
         deadline: timedelta | float | None = None,
         max_losses: int | None = None,
         max_queued: int | None = None,
+        max_concurrency: int | None = None,
+        rate_limit: RateLimit | None = None,
         non_retryable: Iterable[type[BaseException] | str] = (),
         queue: str = "",
         retention: timedelta | float | None = None,
@@ -130,6 +142,8 @@ class Task(Generic[_Parameters, _Result]):
             queue=queue,
             retention=_duration("retention", retention),
             max_queued=max_queued,
+            max_concurrency=max_concurrency,
+            rate_limit=_rate_limit(rate_limit) if rate_limit is not None else None,
             # Declared only where it departs from the default, so that specs written before and after are equal.
             idempotent=None if idempotent else False,
         )
@@ -204,6 +218,8 @@ def task(
     deadline: timedelta | float | None = None,
     max_losses: int | None = None,
     max_queued: int | None = None,
+    max_concurrency: int | None = None,
+    rate_limit: RateLimit | None = None,
     non_retryable: Iterable[type[BaseException] | str] = (),
     queue: str = "",
     retention: timedelta | float | None = None,
@@ -239,6 +255,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any: 
         max_losses: How many attempts may be lost to infrastructure without counting as failures. Default: 3.
         max_queued: How many executions may wait for a worker; more are refused. Default: the server's, 100,000 unless
             changed.
+        max_concurrency: How many attempts of it may run at a time, over all workers. Default: without bound.
+        rate_limit: How many attempts of it may start in a time, over all workers. Default: without bound.
         non_retryable: Exception types, or codes of errors, after which it is not tried again. Compared exactly, by the
             name of the type.
         queue: The label that workers must offer to be given it. Default: `default`.
@@ -332,6 +350,10 @@ def _duration(name: str, value: timedelta | float | None) -> duration_pb2.Durati
     duration = duration_pb2.Duration()
     duration.FromTimedelta(seconds)
     return duration
+
+
+def _rate_limit(rate_limit: RateLimit) -> task_pb2.RateLimit:
+    return task_pb2.RateLimit(count=rate_limit.count, period=_duration("rate_limit.period", rate_limit.period))
 
 
 def _backoff(backoff: Backoff) -> task_pb2.Backoff:

@@ -165,3 +165,17 @@ def test_projects_are_created_and_updated(lacewing_cli: Lacewing) -> None:
     ran = lacewing_cli("--project", project, "run", "cli.bodies.add", "--a", "1")
     assert (ran.code, "TASK_NOT_FOUND" in ran.err) == (2, True)
     assert "ACTIVE" in lacewing_cli("projects", "update", project, "--restore").out
+
+
+def test_projects_are_bounded_and_set_free(lacewing_cli: Lacewing) -> None:
+    """A bound that is not given stays, and 0 removes it."""
+    project = "p" + uuid.uuid4().hex[:8]
+    ran = lacewing_cli("projects", "create", project, "--max-queued", "1000", "--rate-limit", "100/1m")
+    assert "1,000 waiting, 100 starting in 1 min" in ran.out
+    arguments = ("--max-concurrency", "5", "--max-queued", "0", "--rate-limit", "7")
+    ran = lacewing_cli("projects", "update", project, *arguments)
+    assert "5 running, 7 starting in 1 s" in ran.out
+    updated = lacewing_cli("projects", "update", project, "--rate-limit", "0", "--output", "json").json
+    assert updated["limits"] == {"max_concurrency": 5}
+    ran = lacewing_cli("projects", "update", project, "--rate-limit", "often")
+    assert (ran.code, "write COUNT/SPAN" in ran.err) == (2, True)

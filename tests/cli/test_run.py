@@ -189,6 +189,15 @@ def test_without_waiting_the_name_is_printed(lacewing_cli: Lacewing) -> None:
     assert ran.json["id"]["name"].startswith("x")
 
 
+def test_the_priority_is_passed_on(lacewing_cli: Lacewing) -> None:
+    """High, low, or normal unless said."""
+    for arguments, priority in (((), "NORMAL"), (("--priority", "high"), "HIGH"), (("--priority", "low"), "LOW")):
+        ran = lacewing_cli(
+            "run", "--output", "json", "cli.bodies.add", "--a", "1", "--cache-mode", "bypass", *arguments
+        )
+        assert ran.json["priority"] == f"PRIORITY_{priority}"
+
+
 def test_the_cache_is_used_as_said(lacewing_cli: Lacewing) -> None:
     """A hit, a refresh, a bypass, and only the cache."""
     number = str(uuid.uuid4().int % 10**9)

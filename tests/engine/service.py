@@ -180,10 +180,10 @@ class StreamWorker:
 
     def __init__(self, stubs: Stubs, task: str, *, name: str = "streamer", held: tuple[bytes, ...] = ()) -> None:
         self._call: Any = stubs.workers.Work()
-        self._hello = json_format.ParseDict(
+        self.hello = json_format.ParseDict(
             {"worker": name, "offer": {"task_types": ["raw"], "task_names": [task]}}, worker_service_pb2.Hello()
         )
-        self._hello.held_leases.extend(held)
+        self.hello.held_leases.extend(held)
         self._leases: list[worker_service_pb2.Lease] = []
         self._revocations: list[worker_service_pb2.Revocation] = []
         self._results: list[worker_service_pb2.CompletionResult] = []
@@ -191,7 +191,7 @@ class StreamWorker:
 
     async def connect(self, credit: int = 1) -> StreamWorker:
         """Says hello, and is welcomed."""
-        await self._call.write(worker_service_pb2.WorkRequest(hello=self._hello, credit=credit))
+        await self._call.write(worker_service_pb2.WorkRequest(hello=self.hello, credit=credit))
         await self._receive(lambda: self.welcome.HasField("lease_duration"))
         return self
 

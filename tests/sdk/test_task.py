@@ -74,6 +74,8 @@ def test_every_option_is_declared_where_the_protocol_has_it() -> None:
         deadline=3,
         max_losses=0,
         max_queued=5,
+        max_concurrency=6,
+        rate_limit=lacewing.RateLimit(count=100, period=timedelta(minutes=1)),
         non_retryable=(ValueError, "Broken"),
         queue="gpu",
         retention=timedelta(days=1),
@@ -96,6 +98,8 @@ def test_every_option_is_declared_where_the_protocol_has_it() -> None:
     assert policy.deadline.ToTimedelta() == timedelta(seconds=3)
     assert policy.HasField("max_losses")
     assert (policy.max_losses, policy.max_queued, policy.queue) == (0, 5, "gpu")
+    assert (policy.max_concurrency, policy.rate_limit.count) == (6, 100)
+    assert policy.rate_limit.period.ToTimedelta() == timedelta(minutes=1)
     assert list(policy.non_retryable_codes) == ["ValueError", "Broken"]
     assert policy.retention.ToTimedelta() == timedelta(days=1)
     identity = everything.id("other", "other")

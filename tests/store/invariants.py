@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lacewing_server.domain import lifecycle
-from lacewing_server.domain.record import BIG_INPUTS, NO_KEY, NO_SERVER, SERIALIZED, ExecutionRecord
+from lacewing_server.domain.record import (
+    BIG_INPUTS,
+    NO_KEY,
+    NO_SERVER,
+    PROJECT_LIMITED,
+    SERIALIZED,
+    TASK_LIMITED,
+    ExecutionRecord,
+)
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.store import Store
@@ -32,6 +40,8 @@ class Keyspace:
         self.timer: dict[bytes, int] = {}
         self.lives: dict[bytes, int] = {}
         self.attempts: dict[bytes, int] = {}
+        self.holders: dict[bytes, set[bytes]] = {}
+        self.waiting_counts: dict[bytes, int] = {}
         self.now_ms = 0
 
     async def read(self) -> Keyspace:
@@ -40,7 +50,7 @@ class Keyspace:
         names = [key[size:] for key in await call("KEYS", self._prefix + b"*")]
         self.lives = dict(zip(names, await self._all("PTTL", names), strict=True))
         self.records = await records(self._store)
-        for name, ids in await self._lists("q:", names, "LRANGE", 0, -1):
+        for name, ids in await self._lists("q:", names, "ZRANGE", 0, -1):
             assert all(self.records[each].queue_ref == name[2:] for each in ids), "queued where it does not belong"
             self.queued.update(ids)
         for name, members in await self._lists("run:", names, "SMEMBERS"):
@@ -50,6 +60,8 @@ class Keyspace:
             self.waiting[name[3:]] = [each[:12] for each in waiters]
         self.entries = {name[2:]: value for name, value in await self._lists("m:", names, "GET")}
         self.attempts = {name[2:]: length for name, length in await self._lists("a:", names, "LLEN")}
+        self.holders = {name[2:]: set(ids) for name, ids in await self._lists("c:", names, "SMEMBERS")}
+        self.waiting_counts = {name[2:]: int(count) for name, count in await self._lists("n:", names, "GET")}
         timer = await call("ZRANGE", self._store.keys.timer, 0, -1, "WITHSCORES")
         self.timer = {timer[i]: int(float(timer[i + 1])) for i in range(0, len(timer), 2)}
         time = await call("TIME")
@@ -72,7 +84,21 @@ class Keyspace:
             self._check_lives(execution_id, record)
         for place in (self.queued, self.running, self.timer):
             assert set(place) <= set(self.records), "what is gone is still listed"
+        self._check_bounds()
         self._check_cache()
+
+    def _check_bounds(self) -> None:
+        """What waits is counted by project, and what holds a place of a bound is running."""
+        waits = {lifecycle.QUEUED, lifecycle.WAITING}
+        waiting = collections.Counter(each.project_ref for each in self.records.values() if each.state in waits)
+        assert {ref: count for ref, count in self.waiting_counts.items() if count} == dict(waiting)
+        expected: dict[bytes, set[bytes]] = {}
+        for execution_id, record in self.records.items():
+            for flag, ref in ((TASK_LIMITED, record.task_ref), (PROJECT_LIMITED, record.project_ref)):
+                if record.flags & flag:
+                    assert record.state == lifecycle.RUNNING
+                    expected.setdefault(ref, set()).add(execution_id)
+        assert self.holders == expected
 
     def _check_counts(self, record: ExecutionRecord, task: ReadyTask) -> None:
         assert record.failures <= task.max_failures

@@ -7,9 +7,9 @@ from lacewing_server.store.redis.store import Store
 
 _MOVE = """
 local ms = tonumber(ARGV[2])
-local function shift_scores(key)
+local function shift_scores(key, by)
   local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  for i = 1, #entries, 2 do redis.call('ZADD', key, entries[i + 1] - ms, entries[i]) end
+  for i = 1, #entries, 2 do redis.call('ZADD', key, ('%.0f'):format(entries[i + 1] - by), entries[i]) end
 end
 for _, key in ipairs(redis.call('KEYS', P .. '*')) do
   local name = key:sub(#P + 1)
@@ -21,7 +21,11 @@ for _, key in ipairs(redis.call('KEYS', P .. '*')) do
     local header = struct.pack(HEADER, unpack(h, 1, OUTCOME_LENGTH))
     redis.call('SET', key, header .. h.value:sub(HEADER_BYTES + 1), 'KEEPTTL')
   elseif name == 'timer' or name == 'me' or ({['ix:'] = 1, ['mx:'] = 1, ['ml:'] = 1})[name:sub(1, 3)] then
-    shift_scores(key)
+    shift_scores(key, ms)
+  elseif name:sub(1, 2) == 'q:' then
+    shift_scores(key, ms * 1000)
+  elseif name:sub(1, 3) == 'rl:' then
+    redis.call('SET', key, redis.call('GET', key) - ms, 'KEEPTTL')
   end
   -- The lease of a server is renewed by the running server, in real time.
   local life = redis.call('PTTL', key)

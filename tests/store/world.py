@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from lacewing.v1 import identifiers_pb2, literals_pb2, task_pb2, worker_service_pb2
 from lacewing_server.blobs.local import LocalBlobStore
 from lacewing_server.domain import identity
-from lacewing_server.domain.offers import Offer
+from lacewing_server.domain.offers import Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import Defaults, ReadyTask
 from lacewing_server.engine.attempts import Attempts
@@ -104,14 +104,19 @@ class Engine:
         self, task: ReadyTask, *, worker: str = "unary", lease_ms: int = LEASE_MS
     ) -> ExecutionRecord | None:
         """Leases one execution of a task."""
-        _, records = await self.store.claim(task.queue_ref, [(identity.new_nonce(), worker.encode())], lease_ms)
-        return records[0] if records else None
+        claimed = await self.store.claim(queue_of(task), [(identity.new_nonce(), worker.encode())], lease_ms)
+        return claimed.records[0] if claimed.records else None
 
     async def tick(self) -> None:
         """Looks at the clocks once."""
         due = await self.store.due()
         for record in due.judge:
             await self.attempts.judge(record, due.now_ms)
+
+
+def queue_of(task: ReadyTask) -> QueueEntry:
+    """The ready queue of a task."""
+    return QueueEntry(task.id.project, task.id.domain, task.id.name, task.version.spec.template.type, task.queue_label)
 
 
 def token_of(record: ExecutionRecord) -> bytes:

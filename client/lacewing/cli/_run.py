@@ -31,6 +31,11 @@ _MODES = {
     "bypass": execution_pb2.CACHE_MODE_BYPASS,
     "only": execution_pb2.CACHE_MODE_ONLY,
 }
+_PRIORITIES = {
+    "high": execution_pb2.PRIORITY_HIGH,
+    "normal": execution_pb2.PRIORITY_NORMAL,
+    "low": execution_pb2.PRIORITY_LOW,
+}
 # How long a shell waits for the names of tasks when it completes.
 _COMPLETION_SECONDS = 1.0
 _META = "lacewing.cli.run"
@@ -63,6 +68,12 @@ def _run_options() -> list[click.Option]:
             type=click.Choice(list(_MODES)),
             help="How to use the cache: answer from it or fill it, run and refill it, leave it alone, or never run."
             "  [default: use]",
+            **shared,
+        ),
+        click.Option(
+            ["--priority"],
+            type=click.Choice(list(_PRIORITIES)),
+            help="Which of the executions that wait in the same queue go first.  [default: normal]",
             **shared,
         ),
         click.Option(["--name"], help="Name the execution: repeating the request gives the same one.", **shared),
@@ -164,6 +175,7 @@ async def _execute(client: Client, version: task_pb2.TaskVersion, values: dict[s
     wait: timedelta | None = said.get("timeout")
     asking = client.with_options(
         cache_mode=_MODES[said.get("cache_mode", "use")],
+        priority=_PRIORITIES[said.get("priority", "normal")],
         deadline=said.get("deadline"),
         name=said.get("name", ""),
         request_id=said.get("request_id", ""),

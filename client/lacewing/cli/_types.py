@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from lacewing.v1 import identifiers_pb2
+from lacewing.v1 import identifiers_pb2, task_pb2
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -53,6 +53,17 @@ def moment(text: str) -> datetime:
         raise click.BadParameter(
             f"'{text}' is no time: write 2026-05-01T12:30:00Z, or how long ago it was: 2h"
         ) from error
+
+
+def rate(text: str) -> task_pb2.RateLimit:
+    """Read `COUNT/SPAN`, as `100/1m`; the span may be left out: one second. `0` is no bound: an empty message."""
+    count, _, period = text.partition("/")
+    if not count.isdecimal() or (period and _span(period) is None):
+        raise click.BadParameter(f"'{text}' is no rate: write COUNT/SPAN, as 100/1m, or 0 for no bound")
+    limit = task_pb2.RateLimit(count=int(count))
+    if period:
+        limit.period.FromTimedelta(span(period))
+    return limit
 
 
 def pair(text: str) -> tuple[str, str]:

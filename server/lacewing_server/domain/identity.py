@@ -59,6 +59,13 @@ def task_ref(project: str, domain: str, name: str) -> bytes:
     return _digest(project, domain, name)[:ID_BYTES]
 
 
+@functools.lru_cache(maxsize=10_000)
+def project_ref(project: str) -> bytes:
+    """The short identity of a project: keys of its bounds."""
+    return _digest(project)[:ID_BYTES]
+
+
+@functools.lru_cache(maxsize=10_000)
 def queue_ref(project: str, domain: str, name: str, task_type: str, queue: str) -> bytes:
     """The short identity of a ready queue: one per task, task type and queue label."""
     return _digest(project, domain, name, task_type, queue)[:ID_BYTES]

@@ -115,5 +115,14 @@ CACHE_ENTRY_OVERHEAD_BYTES: Final = 400
 CACHE_TOUCH_SECONDS: Final = 60
 """How exactly it is known when a cache entry was last used."""
 
+PRIORITY_HEAD_START_SECONDS: Final = 600
+"""How much earlier an execution of high priority counts as queued, and one of low priority later."""
+
+RATE_COUNT_MAX: Final = 1_000_000
+"""Attempts that a rate limit lets start in its period."""
+
+RATE_PERIOD_MAX_SECONDS: Final = 24 * 3600
+"""The longest period of a rate limit."""
+
 INLINE_INPUTS_BYTES: Final = 16 << 10
 """Inputs up to this size live in the execution's record; larger ones in a key that no transition rewrites."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacewing.v1 import worker_service_pb2
-from lacewing_server.domain import limits, names
+from lacewing_server.domain import identity, limits, names
 from lacewing_server.domain.errors import Violations
 from lacewing_server.domain.task_version import QUEUE_DEFAULT
 
@@ -24,6 +24,21 @@ class QueueEntry:
     name: str
     task_type: str
     label: str
+
+    @property
+    def ref(self) -> bytes:
+        """The short identity of the queue."""
+        return identity.queue_ref(self.project, self.domain, self.name, self.task_type, self.label)
+
+    @property
+    def task_ref(self) -> bytes:
+        """The short identity of its task."""
+        return identity.task_ref(self.project, self.domain, self.name)
+
+    @property
+    def project_ref(self) -> bytes:
+        """The short identity of its project."""
+        return identity.project_ref(self.project)
 
     def pack(self) -> bytes:
         """Serializes the entry."""

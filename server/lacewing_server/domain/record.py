@@ -15,6 +15,14 @@ SERIALIZED: Final = 4
 """Flag: others may wait for the cache entry of the execution, and have to be told of its end."""
 FILLS_CACHE: Final = 8
 """Flag: on success the outputs become the cache entry."""
+HIGH_PRIORITY: Final = 16
+"""Flag: the execution goes ahead in its queue."""
+LOW_PRIORITY: Final = 32
+"""Flag: the execution lets others go ahead in its queue."""
+TASK_LIMITED: Final = 64
+"""Flag: the running attempt is one of those that the task may have at a time."""
+PROJECT_LIMITED: Final = 128
+"""Flag: the running attempt is one of those that the project may have at a time."""
 
 NO_SERVER: Final = bytes(8)
 """The owner of an attempt that no stream holds: a unary lease, or none at all."""
@@ -49,6 +57,7 @@ class ExecutionRecord:
     """The server that created the execution: its caller probably waits there."""
     task_ref: bytes = bytes(12)
     queue_ref: bytes = bytes(12)
+    project_ref: bytes = bytes(12)
     cache_key: bytes = NO_KEY
     create_ms: int = 0
     queued_ms: int = 0

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from lacewing.types import ConversionError, InterfaceChecker, digest_message
 from lacewing.v1 import errors_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import limits, names
+from lacewing_server.domain.bounds import check_bounds
 from lacewing_server.domain.durations import check_duration
 from lacewing_server.domain.errors import DomainError, Violation, Violations
 from lacewing_server.domain.task_version import Defaults
@@ -131,6 +132,7 @@ def _check_policy(policy: task_pb2.TaskPolicy, violations: Violations) -> None:
             f"{path}.non_retryable_codes",
             f"must be at most {limits.CODES_MAX} codes, got {len(policy.non_retryable_codes)}",
         )
+    check_bounds(policy, path, violations)
     if policy.queue:
         names.check_dns_label(policy.queue, f"{path}.queue", violations)
 

@@ -70,6 +70,7 @@ class ReadyTask:
         self.queue_ref = identity.queue_ref(
             task_id.project, task_id.domain, task_id.name, template.type, self.queue_label
         )
+        self.project_ref = identity.project_ref(task_id.project)
         self.input_variables: interface_pb2.VariableMap = template.interface.inputs
         self.output_variables: interface_pb2.VariableMap = template.interface.outputs
         self.inputs = InterfaceChecker(self.input_variables, spec.default_inputs, root="inputs")

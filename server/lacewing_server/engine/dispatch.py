@@ -19,6 +19,7 @@ from lacewing_server.domain.offers import Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.doubts import Doubts
+from lacewing_server.engine.turns import Turns
 from lacewing_server.store.redis.store import Store
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ class Dispatch:
         self.sessions: list[Session] = []
         self._offers: dict[bytes, list[Session]] = {}
         self._nonempty: set[bytes] = set()
+        self._bounded: dict[bytes, asyncio.TimerHandle] = {}
+        """Queues that hold work which a bound of the task or project keeps from starting, and when to ask again."""
+        self._turns = Turns()
         self._claiming: dict[bytes, asyncio.Task[None]] = {}
         self.leases: dict[bytes, Session] = {}
         self.doubts = Doubts(store, attempts)
@@ -125,13 +129,22 @@ class Dispatch:
         session.credit += credit
         if not self._nonempty:
             return
-        for queue_ref in [each for each in self._nonempty if session in self._offers.get(each, ())]:
+        offered = [each for each in self._nonempty if session in self._offers.get(each, ())]
+        for queue_ref in self._turns.in_turn(offered, self._catalog):
             self._pump(queue_ref)
 
     def on_work(self, queue_ref: bytes) -> None:
         """A queue may hold work."""
+        bound = self._bounded.pop(queue_ref, None)
+        if bound is not None:
+            bound.cancel()
         self._nonempty.add(queue_ref)
         self._pump(queue_ref)
+
+    def on_room(self, project_ref: bytes) -> None:
+        """Of a project that is bounded another attempt may start."""
+        for queue_ref in [each for each in self._bounded if self._catalog[each].project_ref == project_ref]:
+            self.on_work(queue_ref)
 
     def check_all(self) -> None:
         """Any queue may hold work: news may have been lost."""
@@ -140,7 +153,7 @@ class Dispatch:
 
     def reserve(self, queue_ref: bytes) -> Session | None:
         """Takes one credit for an execution that is about to be created, if that may jump the queue's round trip."""
-        if queue_ref in self._nonempty:
+        if queue_ref in self._nonempty or queue_ref in self._bounded:
             return None
         session = self._richest(queue_ref)
         if session is not None:
@@ -214,7 +227,8 @@ class Dispatch:
 
     async def _claim(self, queue_ref: bytes) -> None:
         slots: list[Session] = []
-        while len(slots) < _BATCH_MAX and (session := self._richest(queue_ref)) is not None:
+        share = self._share(queue_ref) if self._richest(queue_ref) is not None else 0
+        while len(slots) < share and (session := self._richest(queue_ref)) is not None:
             if slots and session.unary_lease != slots[0].unary_lease:
                 break
             session.credit -= 1
@@ -225,10 +239,12 @@ class Dispatch:
         asked = [(identity.new_nonce(), session.worker.encode()) for session in slots]
         taken = 0
         try:
-            more, records = await self._store.claim(queue_ref, asked, slots[0].unary_lease)
-            if more:
+            claimed = await self._store.claim(self._catalog[queue_ref], asked, slots[0].unary_lease)
+            if claimed.wait_ms:
+                self._wait(queue_ref, claimed.wait_ms)
+            elif claimed.more:
                 self._nonempty.add(queue_ref)
-            for session, record in zip(slots, records, strict=False):
+            for session, record in zip(slots, claimed.records, strict=False):
                 taken += 1
                 self.hand_over(session, record)
         except DomainError as error:
@@ -241,6 +257,18 @@ class Dispatch:
             # Other queues may have waited for the credit that this one did not use.
             for session in slots[taken:]:
                 self.release(session)
+
+    def _share(self, queue_ref: bytes) -> int:
+        """How much of the credit a queue may use now: projects that have work get equal parts, and in them queues."""
+        rivals = [each for each in self._nonempty if each in self._offers and each not in self._claiming]
+        credit = sum(session.credit for session in self._offers.get(queue_ref, ()))
+        return min(self._turns.share(queue_ref, rivals, credit, self._catalog), _BATCH_MAX)
+
+    def _wait(self, queue_ref: bytes, milliseconds: int) -> None:
+        """Asks again later: what the queue holds may not start yet."""
+        if queue_ref not in self._bounded:
+            loop = asyncio.get_running_loop()
+            self._bounded[queue_ref] = loop.call_later(milliseconds / 1000, self.on_work, queue_ref)
 
     def _spawn_give_back(self, record: ExecutionRecord) -> None:
         task = asyncio.create_task(self._give_back(record))

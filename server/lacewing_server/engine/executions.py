@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,15 @@ from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, execution_service_
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
-from lacewing_server.domain.record import FILLS_CACHE, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
+from lacewing_server.domain.record import (
+    FILLS_CACHE,
+    HIGH_PRIORITY,
+    LOW_PRIORITY,
+    NO_KEY,
+    SERIALIZED,
+    CachedOutcome,
+    ExecutionRecord,
+)
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.blobs import Blobs, mention_blobs
@@ -22,9 +30,15 @@ from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Waiter, Wakeups
-from lacewing_server.store.redis.store import Creation, Store
+from lacewing_server.store.redis.store import Created, Creation, Store
 
 _CACHE_MODES: Final = frozenset(execution_pb2.CacheMode.values())
+_PRIORITY_FLAGS: Final[Mapping[int, int]] = {
+    execution_pb2.PRIORITY_UNSPECIFIED: 0,
+    execution_pb2.PRIORITY_HIGH: HIGH_PRIORITY,
+    execution_pb2.PRIORITY_NORMAL: 0,
+    execution_pb2.PRIORITY_LOW: LOW_PRIORITY,
+}
 _ADMISSION_MAX: Final = 4_096
 _ADMISSION_BYTES: Final = 4_096
 _FULL_RETRY_SECONDS: Final = 1.0
@@ -166,11 +180,12 @@ class Executions:
             execution_id,
             lifecycle.QUEUED,
             meta,
-            flags=flags,
+            flags=flags | _PRIORITY_FLAGS[request.priority],
             cache_status=status,
             origin=self._store.server,
             task_ref=task.ref,
             queue_ref=task.queue_ref,
+            project_ref=task.project_ref,
             cache_key=cache_key if flags else NO_KEY,
             attempt_timeout=task.attempt_timeout,
             queue_timeout=_lesser(task.queue_timeout, terms.queue_timeout) if terms else task.queue_timeout,
@@ -238,12 +253,7 @@ class Executions:
         elif kind == "absent":
             raise _absent(task)
         elif kind == "full":
-            raise DomainError(
-                errors_pb2.ERROR_REASON_QUEUE_FULL,
-                f"{task.max_queued} executions of {names.display_task(task.id)} are waiting already; try again later",
-                metadata={"task": names.display_task(task.id), "limit": str(task.max_queued)},
-                retry_seconds=_FULL_RETRY_SECONDS,
-            )
+            raise _full(task, created)
         return Admitted(record, task)
 
     async def _look_for_blobs(self, hit: CachedOutcome) -> _CacheInfo.Status.ValueType:
@@ -415,6 +425,8 @@ def _check_request(request: ExecuteRequest) -> None:
         violations.add("deadline", "must be positive, and at most ten years")
     if request.HasField("wait_timeout") and milliseconds(request.wait_timeout) < 0:
         violations.add("wait_timeout", "must not be negative")
+    if request.priority not in _PRIORITY_FLAGS:
+        violations.add("priority", f"must be a known priority, got {request.priority}")
     if request.cache_mode not in _CACHE_MODES:
         violations.add("cache_mode", f"must be a known mode, got {request.cache_mode}")
     violations.raise_if_any()
@@ -429,6 +441,16 @@ def _bad_inputs(task: ReadyTask, violations: list[Violation]) -> DomainError:
         f"the inputs do not fit the interface of {shown}: {first.field}: {first.description}{more}",
         metadata={"task": shown},
         violations=violations,
+    )
+
+
+def _full(task: ReadyTask, created: Created) -> DomainError:
+    shown = names.display_task(task.id) if created.full == "task" else task.id.project
+    return DomainError(
+        errors_pb2.ERROR_REASON_QUEUE_FULL,
+        f"{created.bound} executions of {created.full} {shown} are waiting already; try again later",
+        metadata={created.full: shown, "limit": str(created.bound)},
+        retry_seconds=_FULL_RETRY_SECONDS,
     )
 
 

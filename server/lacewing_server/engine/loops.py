@@ -94,6 +94,8 @@ class Loops:
             self._wakeups.notify(body)
         elif kind == b"q":
             self._dispatch.on_work(body)
+        elif kind == b"u":
+            self._dispatch.on_room(body)
         elif kind == b"r":
             self._dispatch.revoke(body[:20], body[20])
         elif kind == b"t":

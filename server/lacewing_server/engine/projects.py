@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from google.protobuf import timestamp_pb2
 
 from lacewing.v1 import errors_pb2, project_pb2
-from lacewing_server.domain import names
+from lacewing_server.domain import identity, names
+from lacewing_server.domain.bounds import check_bounds, stored_bounds
 from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.project_rules import check_settings
 from lacewing_server.domain.task_version import Defaults
@@ -107,7 +108,7 @@ class Projects:
             defaults=given.defaults if given.HasField("defaults") else None,
         )
         self._stamp(project)
-        if not await self._store.call("HSETNX", self._store.keys.projects, project.id, project.SerializeToString()):
+        if not await self._save(project, is_new=True):
             raise DomainError(
                 errors_pb2.ERROR_REASON_PROJECT_ALREADY_EXISTS,
                 f'project "{project.id}" exists',
@@ -135,8 +136,7 @@ class Projects:
         if given.HasField("defaults"):
             project.defaults.CopyFrom(given.defaults)
         project.update_time.FromMilliseconds(self._store.now_ms())
-        await self._store.call("HSET", self._store.keys.projects, project.id, project.SerializeToString())
-        await self._store.call("PUBLISH", self._store.keys.all_channel, b"p")
+        await self._save(project, is_new=False)
         self.forget()
         return project
 
@@ -145,6 +145,20 @@ class Projects:
         flat = await self._store.call("HGETALL", self._store.keys.projects)
         projects = sorted((project_pb2.Project.FromString(value) for value in flat[1::2]), key=lambda each: each.id)
         return [each for each in projects if include_archived or each.state == project_pb2.Project.STATE_ACTIVE]
+
+    async def _save(self, project: project_pb2.Project, *, is_new: bool) -> bool:
+        bounds = project.limits
+        return bool(
+            await self._store.run(
+                "project",
+                project.id,
+                identity.project_ref(project.id),
+                project.SerializeToString(),
+                "1" if is_new else "",
+                *stored_bounds(bounds),
+                bounds.max_queued if bounds.HasField("max_queued") else "",
+            )
+        )
 
     def _stamp(self, project: project_pb2.Project) -> None:
         now = timestamp_pb2.Timestamp()
@@ -158,3 +172,6 @@ class Projects:
         if len(project.description) > _DESCRIPTION_MAX:
             violations.add("project.description", f"must have at most {_DESCRIPTION_MAX} characters")
         check_settings(project, self.domains, violations)
+        check_bounds(project.limits, "project.limits", violations)
+        if project.limits.HasField("max_queued") and project.limits.max_queued < 1:
+            violations.add("project.limits.max_queued", "must be at least 1; leave it out for no bound")

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2
 
 from lacewing.v1 import audit_pb2, errors_pb2, identifiers_pb2, task_pb2
 from lacewing_server.domain import identity, names, registration
+from lacewing_server.domain.bounds import stored_bounds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
@@ -151,6 +152,7 @@ class Tasks:
             entry.pack(),
             spec.template.type,
             spec.description,
+            *stored_bounds(spec.policy),
         )
         if reply[0] == b"exists":
             return self._confirmed(version, reply[1]), False, checked.warnings

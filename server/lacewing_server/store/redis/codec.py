@@ -50,7 +50,7 @@ HEADER: Final = tuple(
     for name, code in (
         ("format", "B"),
         ("state", "B"),
-        ("flags", "B"),
+        ("flags", "H"),
         ("cache_status", "B"),
         ("revision", "I"),
         ("attempt", "I"),
@@ -61,6 +61,7 @@ HEADER: Final = tuple(
         ("origin", "8s"),
         ("task_ref", "12s"),
         ("queue_ref", "12s"),
+        ("project_ref", "12s"),
         ("cache_key", "16s"),
         ("create_ms", "Q"),
         ("queued_ms", "Q"),
@@ -82,6 +83,8 @@ HEADER: Final = tuple(
 
 _HEADER: Final = struct.Struct(">" + "".join(part.python for part in HEADER))
 HEADER_BYTES: Final = _HEADER.size
+_NAMES: Final = [part.name for part in HEADER]
+REVISION_END: Final = struct.calcsize(">" + "".join(part.python for part in HEADER[: _NAMES.index("revision") + 1]))
 
 # format, kind, created, compute time, length of the producer patch, length of the entry's meta
 _ENTRY: Final = struct.Struct(">BBQQHH")
@@ -111,6 +114,7 @@ def pack_record(record: ExecutionRecord) -> bytes:
             record.origin,
             record.task_ref,
             record.queue_ref,
+            record.project_ref,
             record.cache_key,
             record.create_ms,
             record.queued_ms,
@@ -143,7 +147,7 @@ def unpack_record(execution_id: bytes, value: bytes) -> ExecutionRecord:
     if not value or value[0] != FORMAT or len(value) < HEADER_BYTES:
         raise UnknownFormatError(f"record {execution_id.hex()} begins with {value[:1].hex() or 'nothing'}")
     parts = _HEADER.unpack_from(value)
-    meta_length, worker_length, inputs_length, outcome_length = parts[24:]
+    meta_length, worker_length, inputs_length, outcome_length = parts[25:]
     meta_end = HEADER_BYTES + meta_length
     worker_end = meta_end + worker_length
     inputs_end = worker_end + inputs_length
@@ -173,6 +177,7 @@ def unpack_record(execution_id: bytes, value: bytes) -> ExecutionRecord:
         parts[21],
         parts[22],
         parts[23],
+        parts[24],
         value[meta_end:worker_end],
         value[worker_end:inputs_end],
         value[inputs_end : inputs_end + outcome_length],
@@ -180,8 +185,8 @@ def unpack_record(execution_id: bytes, value: bytes) -> ExecutionRecord:
 
 
 def header_revision(value: bytes) -> tuple[int, int]:
-    """Reads state and revision of a record whose first bytes are given."""
-    return value[1], int.from_bytes(value[4:8], "big")
+    """Reads state and revision of a record whose first `REVISION_END` bytes are given."""
+    return value[1], int.from_bytes(value[REVISION_END - 4 : REVISION_END], "big")
 
 
 def pack_entry(producer_patch: bytes, meta: bytes, outputs: bytes) -> bytes:

@@ -11,7 +11,7 @@ key                    type         content
 ``b:<id>``             string       its inputs, if over 16 KiB: written once, never rewritten by a transition
 ``a:<id>``             list         its attempts that ended and are worth keeping: serialized ``Attempt``
 ``w:<id>``             set          servers, other than its creator, that wait for its changes
-``q:<queue ref>``      list         ready executions, first to run at the left
+``q:<queue ref>``      zset         ready executions by when they were queued in microseconds, less their head start
 ``timer``              zset         by time: what the clock has to do next for an execution (one entry each)
 ``run:<server>``       set          executions leased on that server's streams: the index for crash recovery
 ``server:<server>``    string PX    the server's own lease; its value is the server's workers
@@ -34,6 +34,10 @@ key                    type         content
 ``janitor``            string PX    the server that trims the indexes
 ``catalog``            hash         ready queues: queue ref → which task, type and label
 ``p``                  hash         projects: id → serialized ``Project``
+``p:<project ref>``    hash         bounds of a project; those of a task are fields of ``t:``
+``c:<task/project ref>`` set        executions that hold a place of a bound on what runs
+``rl:<task/project ref>`` string PX when the next attempt may start, by a bound on what starts
+``n:<project ref>``    string       how many executions of a project wait
 ``ch:<server>``        channel      news for one server
 ``ch:all``             channel      news for all servers
 ``ch:confirm``         channel      what nobody listens to, see ``pipeline.Confirmation``

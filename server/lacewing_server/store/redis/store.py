@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
@@ -50,6 +50,38 @@ class Created:
     record: ExecutionRecord | None = None
     hit: CachedOutcome | None = None
     now_ms: int = 0
+    full: str = ""
+    """Whose bound on what waits is met: ``task`` or ``project``."""
+    bound: int = 0
+    """That bound."""
+
+
+class Queue(Protocol):
+    """A ready queue as the store needs to know it."""
+
+    @property
+    def ref(self) -> bytes:
+        """Its short identity."""
+
+    @property
+    def task_ref(self) -> bytes:
+        """The short identity of its task."""
+
+    @property
+    def project_ref(self) -> bytes:
+        """The short identity of its project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What came of claiming."""
+
+    more: bool
+    """Whether the queue may hold more."""
+    wait_ms: int
+    """How long to wait before claiming again, because a bound is met; 0: no bound was met."""
+    records: list[ExecutionRecord]
+    """What was leased, in the order of the slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +339,8 @@ class Store:
             elif kind == "waiting":
                 record.set_meta(record.meta + reply[3])
             return Created(kind, record, None, now)
+        if kind == "full":
+            return Created(kind, full=reply[1].decode(), bound=int(reply[2]))
         return Created(kind)
 
     async def get(self, execution_id: bytes, *, inputs: bool = True) -> ExecutionRecord | None:
@@ -338,21 +372,17 @@ class Store:
 
     async def revisions(self, ids: Sequence[bytes]) -> list[tuple[int, int] | None]:
         """Reads state and revision of executions, in one batch."""
-        values = await asyncio.gather(*(self.call("GETRANGE", self.keys.execution(each), 0, 7) for each in ids))
+        values = await asyncio.gather(
+            *(self.call("GETRANGE", self.keys.execution(each), 0, codec.REVISION_END - 1) for each in ids)
+        )
         return [codec.header_revision(value) if value else None for value in values]
 
-    async def claim(
-        self, queue_ref: bytes, slots: Sequence[tuple[bytes, bytes]], lease_ms: int = 0
-    ) -> tuple[bool, list[ExecutionRecord]]:
-        """Leases ready executions, one per slot (nonce, worker) at most.
-
-        Returns:
-            Whether the queue may hold more, and the leased executions in the order of the slots.
-        """
+    async def claim(self, queue: Queue, slots: Sequence[tuple[bytes, bytes]], lease_ms: int = 0) -> Claimed:
+        """Leases ready executions, one per slot (nonce, worker) at most, and as many as bounds allow."""
         flat = [part for slot in slots for part in slot]
-        more, *pairs = await self.run("claim", queue_ref, lease_ms, *flat)
+        more, wait_ms, *pairs = await self.run("claim", queue.ref, queue.task_ref, queue.project_ref, lease_ms, *flat)
         records = [codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2)]
-        return bool(more), [await self._complete(record) for record in records]
+        return Claimed(bool(more), wait_ms, [await self._complete(record) for record in records])
 
     async def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Applied:
         """Ends an execution if the guard holds."""

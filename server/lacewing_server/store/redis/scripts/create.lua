@@ -5,14 +5,14 @@
 --   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' unless the entry refers to
 --   blobs, '2' always, or ''. expected_latest: a version, or ''.
 --   nonce and worker: for a lease at once, or ''. unary_lease: ms, or 0. patch: of a serialized cache, or ''
--- returns: exists, record | task | hit, entry, now | absent | full, length | leased, now, cache status
+-- returns: exists, record | task | hit, entry, now | absent | full, 'task' or 'project', bound | leased, now, cache status
 --   | queued, now, cache status | waiting, now, cache status, patch
 local existing = redis.call('GET', P .. 'x:' .. id)
 if existing then return {'exists', existing} end
 local h = {struct.unpack(HEADER, header)}
 h.meta, h.worker, h.inputs, h.outcome = meta, '', inputs, ''
-local latest = latest_of(h[TASK_REF])
-if not latest or (expected_latest ~= '' and latest ~= expected_latest) then return {'task'} end
+local task, project = known('t:' .. h[TASK_REF]), known('p:' .. h[PROJECT_REF])
+if not task.latest or (expected_latest ~= '' and task.latest ~= expected_latest) then return {'task'} end
 local now = now_ms()
 h[CREATE_MS], h[QUEUED_MS] = now, now
 if deadline ~= '0' then h[DEADLINE_MS] = now + deadline end
@@ -24,7 +24,11 @@ local function store()
   redis.call('ZADD', P .. 'ix:' .. h[TASK_REF], now, id)
   redis.call('ZADD', P .. 'ix:' .. domain_index, now, id)
   write(id, h)
+  count_waiting(h, nil, h[STATE])
   if h[STATE] < SUCCEEDED then arm(id, h) end
+end
+local function is_full()
+  return project.max_queued and tonumber(redis.call('GET', P .. 'n:' .. h[PROJECT_REF]) or 0) >= project.max_queued
 end
 if lookup ~= '' then
   local entry, broken = entry_of(h[CACHE_KEY])
@@ -45,16 +49,19 @@ if lookup ~= '' then
   elseif lookup == 'o' then
     return {'absent'}
   elseif entry and patch ~= '' then
+    if is_full() then return {'full', 'project', project.max_queued} end
     h[STATE], h.meta = WAITING, h.meta .. entry:sub(15)
     redis.call('RPUSH', P .. 'mw:' .. h[CACHE_KEY], id .. patch)
     store()
     return {'waiting', now, h[CACHE_STATUS], entry:sub(15)}
   end
 end
-local length = redis.call('LLEN', P .. 'q:' .. h[QUEUE_REF])
-if length >= tonumber(max_queued) then return {'full', length} end
+local length = redis.call('ZCARD', P .. 'q:' .. h[QUEUE_REF])
+if length >= tonumber(max_queued) then return {'full', 'task', max_queued} end
+local at_once = nonce ~= '' and length == 0 and not task.limited and not project.limited
+if not at_once and is_full() then return {'full', 'project', project.max_queued} end
 if patch ~= '' then redis.call('SET', P .. 'm:' .. h[CACHE_KEY], string.char(FORMAT, PENDING) .. id .. patch) end
-if nonce ~= '' and length == 0 then
+if at_once then
   h[STATE] = RUNNING
   lease(id, h, nonce, worker, tonumber(unary_lease), now)
   store()
@@ -62,5 +69,5 @@ if nonce ~= '' and length == 0 then
 end
 h[STATE] = QUEUED
 store()
-make_ready(id, h, false)
+make_ready(id, h, now)
 return {'queued', now, h[CACHE_STATUS]}

@@ -16,7 +16,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timer', '-inf', now, 'LIMI
       and (h[DEADLINE_MS] == 0 or h[DEADLINE_MS] > now) then
     enter(h, QUEUED)
     h[NOT_BEFORE_MS], h[QUEUED_MS] = 0, now
-    make_ready(id, h, false)
+    make_ready(id, h, now)
     write(id, h)
     arm(id, h)
     announce(id, h)

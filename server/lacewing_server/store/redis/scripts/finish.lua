@@ -18,8 +18,7 @@ enter(h, state)
 if before == RUNNING then
   unlease(id, h, keep_nonce == '1', revoke_reason)
 elseif before == QUEUED and h[NOT_BEFORE_MS] == 0 then
-  -- Usually near the front: clocks run out in the order of the queue.
-  redis.call('LREM', P .. 'q:' .. h[QUEUE_REF], 1, id)
+  redis.call('ZREM', P .. 'q:' .. h[QUEUE_REF], id)
 end
 h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, outcome
 h[CACHE_STATUS], h[FAILURES], h[LOSSES] = tonumber(cache_status), h[FAILURES] + failures, h[LOSSES] + losses
@@ -78,7 +77,7 @@ while waiter do
     else
       w[QUEUED_MS] = now
       redis.call('SET', m, string.char(FORMAT, PENDING) .. waiter)
-      make_ready(other, w, true)
+      make_ready(other, w, w[CREATE_MS])
     end
     write(other, w)
     arm(other, w)

@@ -14,14 +14,19 @@ local function now_ms()
   return NOW
 end
 
--- The latest version of a task that takes executions; false if there is none.
-local LATEST = {}
-local function latest_of(task_ref)
-  if LATEST[task_ref] == nil then
-    local task = redis.call('HMGET', P .. 't:' .. task_ref, 'latest', 'state')
-    LATEST[task_ref] = task[2] == 'active' and task[1]
+-- What is known of a task or of a project beyond its versions: read once in a script. Its bounds are numbers, or nil.
+local KNOWN = {}
+local function known(key)
+  if not KNOWN[key] then
+    local values = redis.call('HMGET', P .. key, 'max_concurrency', 'rate_count', 'rate_ms', 'max_queued', 'latest', 'state')
+    local found = {}
+    found.max_concurrency, found.rate_count = tonumber(values[1] or nil), tonumber(values[2] or nil)
+    found.rate_ms, found.max_queued = tonumber(values[3] or nil), tonumber(values[4] or nil)
+    found.latest = values[6] == 'active' and values[5]
+    found.limited = found.max_concurrency or found.rate_count
+    KNOWN[key] = found
   end
-  return LATEST[task_ref]
+  return KNOWN[key]
 end
 
 -- A record as a table: the header's fields by index, the variable parts by name; nil if there is none. It is an error
@@ -42,12 +47,27 @@ local function read(id)
   return h
 end
 
+-- Notes the bounds of a task or a project: numbers, or '' for no bound.
+local function bounds(key, max_concurrency, rate_count, rate_ms, max_queued)
+  local given = {max_concurrency = max_concurrency, rate_count = rate_count, rate_ms = rate_ms, max_queued = max_queued}
+  for field, value in pairs(given) do
+    if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
+  end
+end
+
+-- Keeps count of the executions of a project that wait.
+local function count_waiting(h, was, is)
+  local before, after = was == QUEUED or was == WAITING, is == QUEUED or is == WAITING
+  if before ~= after then redis.call('INCRBY', P .. 'n:' .. h[PROJECT_REF], after and 1 or -1) end
+end
+
 -- Moves an execution to a state that the table of domain/lifecycle.py lets follow, as its next revision. Comes before
 -- all writes of a script: what the table does not know changes nothing.
 local function enter(h, state)
   if bit.band(LEADS[h[STATE]], bit.lshift(1, state)) == 0 then
     error('no execution goes from state ' .. h[STATE] .. ' to ' .. state)
   end
+  count_waiting(h, h[STATE], state)
   h[STATE], h[REVISION] = state, h[REVISION] + 1
 end
 
@@ -93,10 +113,17 @@ local function announce(id, h)
   end
 end
 
--- Puts an execution in its ready queue; the first one of an empty queue wakes every server.
-local function make_ready(id, h, front)
-  local length = redis.call(front and 'LPUSH' or 'RPUSH', P .. 'q:' .. h[QUEUE_REF], id)
-  if length == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+-- Puts an execution in its ready queue, as queued since a time; the first one of an empty queue wakes every server. The
+-- score is that time in microseconds, earlier or later by the head start of the priority; what one script makes ready in
+-- the same millisecond keeps its order.
+local SEQUENCE = 0
+local function make_ready(id, h, since)
+  local queue, start = P .. 'q:' .. h[QUEUE_REF], since * 1000 + SEQUENCE
+  SEQUENCE = SEQUENCE + 1
+  if bit.band(h[FLAGS], HIGH_PRIORITY) ~= 0 then start = start - HEAD_START
+  elseif bit.band(h[FLAGS], LOW_PRIORITY) ~= 0 then start = start + HEAD_START end
+  redis.call('ZADD', queue, ('%.0f'):format(start), id)
+  if redis.call('ZCARD', queue) == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
 end
 
 -- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker.
@@ -117,6 +144,16 @@ local function unlease(id, h, keep_nonce, reason)
     if h[OWNER] ~= ACTOR then redis.call('PUBLISH', P .. 'ch:' .. h[OWNER], 'r' .. id .. h[NONCE] .. reason) end
   end
   h[OWNER], h[LEASE_EXPIRE_MS] = NO_SERVER, 0
+  -- Another one may run in its place.
+  if bit.band(h[FLAGS], TASK_LIMITED) ~= 0 then
+    redis.call('SREM', P .. 'c:' .. h[TASK_REF], id)
+    if redis.call('EXISTS', P .. 'q:' .. h[QUEUE_REF]) == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+  end
+  if bit.band(h[FLAGS], PROJECT_LIMITED) ~= 0 then
+    redis.call('SREM', P .. 'c:' .. h[PROJECT_REF], id)
+    redis.call('PUBLISH', P .. 'ch:all', 'u' .. h[PROJECT_REF])
+  end
+  h[FLAGS] = bit.band(h[FLAGS], bit.bnot(bit.bor(TASK_LIMITED, PROJECT_LIMITED)))
   if not keep_nonce then h[NONCE] = NO_NONCE end
 end
 

@@ -21,7 +21,7 @@ if delay > 0 then
   h[NOT_BEFORE_MS] = now + delay
 else
   h[QUEUED_MS] = now
-  make_ready(id, h, true)
+  make_ready(id, h, h[CREATE_MS])
 end
 write(id, h)
 arm(id, h)
