@@ -129,7 +129,7 @@ def gated(folder: str) -> str:
     return "open"
 
 
-@task(timeout=60, queue="nobody")
+@task(timeout=60, queue="nobody", max_queued=1)
 def waiting(a: int = 0) -> int:
     """Is in a queue that no worker serves."""
     return a

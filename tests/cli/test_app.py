@@ -9,13 +9,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
+import grpc
 import pytest
 import rich
 
 import lacewing
 from cli.console import PROGRAM, Lacewing
+from lacewing import errors
 from lacewing.cli._app import app
+from lacewing.cli._errors import REMEDIES, exit_code
 from lacewing.cli._failures import reported
+from lacewing.v1 import errors_pb2, execution_pb2
 
 
 def test_help_lists_the_commands_by_subject() -> None:
@@ -95,6 +99,29 @@ def test_a_fault_of_our_own_is_no_traceback_either(
         raise ZeroDivisionError("by zero")
     assert raised.value.exit_code == 70
     assert "ZeroDivisionError: by zero\nSet LACEWING_DEBUG=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TaskFailed(execution_pb2.Execution()), 1),
+        (errors.TaskNotFound("", grpc.StatusCode.NOT_FOUND), 2),
+        (errors.TaskLoadError(), 2),
+        (errors.StoreUnavailable("", grpc.StatusCode.UNAVAILABLE), 3),
+        (errors.ShuttingDown("", grpc.StatusCode.UNAVAILABLE), 3),
+        (errors.ServerUnavailable(""), 3),
+        (errors.DeadlineExceeded(""), 3),
+        (errors.WaitTimedOut(), 3),
+    ],
+)
+def test_the_exit_code_tells_what_went_wrong(error: errors.LacewingError, code: int) -> None:
+    """The task, the request, or the way to the server."""
+    assert exit_code(error) == code
+
+
+def test_what_to_do_next_is_known_by_reasons_there_are() -> None:
+    """A reason that was renamed would lose its remedy."""
+    assert {f"ERROR_REASON_{reason}" for reason in REMEDIES} <= set(errors_pb2.ErrorReason.keys())
 
 
 def test_a_reader_that_goes_away_is_no_fault(lacewing_cli: Lacewing) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from cli import bodies
 from cli.console import Lacewing, until
 from lacewing.v1 import execution_pb2
 
@@ -242,6 +243,18 @@ def test_a_deadline_ends_the_execution(lacewing_cli: Lacewing, tmp_path: Path) -
     """The exit code is 1: the task did not succeed."""
     ran = lacewing_cli("run", "cli.bodies.gated", "--folder", str(tmp_path), "--deadline", "200ms")
     assert (ran.code, "DeadlineExceeded" in ran.err) == (1, True)
+
+
+def test_a_queue_that_is_full_is_told(lacewing_cli: Lacewing) -> None:
+    """With when to try again, and where to look."""
+    # Named after the file: nobody else uses it.
+    assert lacewing_cli.program("register", bodies.__file__).code == 0
+    first = lacewing_cli("run", "--no-wait", "bodies.waiting")
+    ran = lacewing_cli("run", "bodies.waiting", "--a", "1")
+    assert (ran.code, "QUEUE_FULL" in ran.err) == (2, True)
+    assert "See lacewing workers. Try again in" in ran.err
+    assert "s" in lacewing_cli("--output", "json", "run", "bodies.waiting", "--a", "1").error["retry_delay"]
+    assert lacewing_cli("cancel", first.out.strip()).code == 0
 
 
 def test_an_interrupted_wait_says_how_to_go_on(lacewing_cli: Lacewing, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lacewing._channel import resolve_address
 from lacewing.cli._failures import DID_NOT_SUCCEED, NO_ANSWER, REFUSED
-from lacewing.cli._messages import execution_text, task_text
+from lacewing.cli._messages import execution_text, span_text, task_text
 from lacewing.cli.options import Settings
 from lacewing.cli.output import console, document, say, styled
 from lacewing.errors import (
@@ -24,8 +24,7 @@ from lacewing.errors import (
 )
 from lacewing.v1 import execution_pb2
 
-# What to do next, by reason. Places in braces are filled from the metadata of the error.
-_REMEDIES = {
+REMEDIES = {
     "TASK_NOT_FOUND": "List the tasks: lacewing tasks. Register yours: lacewing register MODULE.",
     "TASK_VERSION_NOT_FOUND": "List its versions: lacewing tasks versions {task}",
     "PROJECT_NOT_FOUND": "List the projects: lacewing projects. Create it: lacewing projects create {project}",
@@ -35,10 +34,11 @@ _REMEDIES = {
     "TASK_ARCHIVED": "Restore it: lacewing tasks restore {task}",
     "PROJECT_ARCHIVED": "Restore it: lacewing projects update --restore {project}",
     "CACHE_ENTRY_NOT_FOUND": "It may have expired or been evicted. List entries: lacewing cache list TASK",
-    "QUEUE_FULL": "Is there a worker for this task? lacewing workers",
+    "QUEUE_FULL": "Is there a worker for this task? See lacewing workers.",
     "STORE_UNAVAILABLE": "Is its Redis running? The log of the server says more.",
     "INTERNAL": "The log of the server says more, under this id: {error_id}",
 }
+"""What to do next, by reason. Places in braces are filled from the metadata of the error."""
 
 
 class _Blank(dict[str, str]):
@@ -124,4 +124,6 @@ def _remedy(error: LacewingError, said: Settings) -> str:
         )
     if not isinstance(error, RefusedError):
         return ""
-    return _REMEDIES.get(error.reason, "").format_map(_Blank(error.metadata))
+    remedy = REMEDIES.get(error.reason, "").format_map(_Blank(error.metadata))
+    later = "" if error.retry_delay is None else f"Try again in {span_text(error.retry_delay)}."
+    return " ".join(filter(None, (remedy, later)))
