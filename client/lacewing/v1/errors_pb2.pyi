@@ -14,6 +14,9 @@ there are, if any; where trying again later helps, `google.rpc.RetryInfo` says w
 4 KiB, and with the message under 8 KiB, so that they pass every client's limit on trailers: texts that are too long
 are cut, and end in `…` then.
 
+Each call lists the reasons that it is refused with. `STORE_UNAVAILABLE`, `SHUTTING_DOWN` and `INTERNAL` may come from
+any.
+
 Only what gRPC refuses by itself, before Lacewing sees it, has no details: a message over 32 MiB
 (`RESOURCE_EXHAUSTED`), and a method that does not exist (`UNIMPLEMENTED`).
 """

@@ -133,7 +133,7 @@ class ExecutionServiceServicer(object):
         Errors: those of single requests are outcomes; the stream itself fails with
 
         * `UNAVAILABLE` / `SHUTTING_DOWN`: open another one and repeat what was not answered.
-        * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice.
+        * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice, or a message holds more than 1,000 requests.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +144,7 @@ class ExecutionServiceServicer(object):
 
         Errors:
 
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`.
         * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -156,7 +157,9 @@ class ExecutionServiceServicer(object):
 
         Errors:
 
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`.
         * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `UNAVAILABLE` / `SHUTTING_DOWN`: the execution goes on; wait again, here or at another server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,13 +54,14 @@ class ExecutionServiceStub:
     Errors: those of single requests are outcomes; the stream itself fails with
 
     * `UNAVAILABLE` / `SHUTTING_DOWN`: open another one and repeat what was not answered.
-    * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice.
+    * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice, or a message holds more than 1,000 requests.
     """
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_service_pb2.GetExecutionResponse]
     """Gets an execution.
 
     Errors:
 
+    * `INVALID_ARGUMENT` / `FIELD_INVALID`.
     * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
     """
     WaitExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.WaitExecutionRequest, _execution_service_pb2.WaitExecutionResponse]
@@ -69,7 +70,9 @@ class ExecutionServiceStub:
 
     Errors:
 
+    * `INVALID_ARGUMENT` / `FIELD_INVALID`.
     * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+    * `UNAVAILABLE` / `SHUTTING_DOWN`: the execution goes on; wait again, here or at another server.
     """
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]
     """Streams an execution: first as it is, then after each change, until it has ended.
@@ -164,7 +167,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: those of single requests are outcomes; the stream itself fails with
 
         * `UNAVAILABLE` / `SHUTTING_DOWN`: open another one and repeat what was not answered.
-        * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice.
+        * `INVALID_ARGUMENT` / `PROTOCOL_VIOLATED`: a tag was used twice, or a message holds more than 1,000 requests.
         """
 
     @_abc_1.abstractmethod
@@ -177,6 +180,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
 
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`.
         * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
         """
 
@@ -191,7 +195,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
 
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`.
         * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `UNAVAILABLE` / `SHUTTING_DOWN`: the execution goes on; wait again, here or at another server.
         """
 
     @_abc_1.abstractmethod
