@@ -28,7 +28,7 @@ class Deployment:
         """Starts everything, and waits until the Sentinels know all that there is."""
         master = Node(kind, directory / "node-0", "--repl-diskless-sync-delay", "0")
         self.nodes = [master]
-        stack.callback(lambda: [node.kill() for node in (*self.sentinels, *self.nodes)])
+        stack.callback(self._kill)
         self.sentinels: list[Node] = []
         for number in range(1, 1 + _REPLICAS):
             replica = ("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0")
@@ -53,6 +53,10 @@ class Deployment:
         with self.sentinels[0].connect() as client:
             _, port = client.sentinel_get_master_addr_by_name(SERVICE)
         return next(node for node in self.nodes if node.port == int(port))
+
+    def _kill(self) -> None:
+        for node in (*self.sentinels, *self.nodes):
+            node.kill()
 
     async def until_complete(self) -> None:
         """Waits until replicas follow, and every Sentinel knows all of them and the other Sentinels."""
