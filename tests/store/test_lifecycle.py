@@ -286,7 +286,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Everything in Redis is consistent, and what has ended has not changed."""
         self.world.run(self._holds())
 
-    async def _holds(self) -> None:
+    async def _holds(self) -> Keyspace:
         keyspace = await Keyspace(self.world.store).read()
         keyspace.check(self.by_ref)
         computing: dict[bytes, bytes] = {}
@@ -311,6 +311,7 @@ class Lifecycle(RuleBasedStateMachine):
                 producer = self.values[value_of(entry.outputs)]
                 found = keyspace.records.get(producer)
                 assert found is None or (found.state == lifecycle.SUCCEEDED and found.cache_key == key)
+        return keyspace
 
     def teardown(self) -> None:
         """Workers that succeed at everything bring everything to its end, and nothing is left behind."""
@@ -326,11 +327,10 @@ class Lifecycle(RuleBasedStateMachine):
                     completion, value = _completion(token_of(record), "outputs", len(self.values))
                     self.values[value] = record.id
                     await engine.attempts.complete(completion, record)
-            keyspace = await Keyspace(self.world.store).read()
+            keyspace = await self._holds()
             if all(lifecycle.is_terminal(each.state) for each in keyspace.records.values()):
                 break
             assert round_ < 99, "an execution has no end"
-        await self._holds()
         assert not keyspace.timer
         assert not keyspace.waiting
         assert all(codec.unpack_entry(value) is not None for value in keyspace.entries.values())
