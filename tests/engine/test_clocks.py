@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from engine.service import Attempt, Execution, Service, StreamWorker, eventually, value
-from lacewing.v1 import execution_service_pb2, worker_service_pb2
+from lacewing.v1 import execution_service_pb2, project_service_pb2, worker_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.store.redis import codec
 from lacewing_server.testing import start_server
 from lacewing_server.valkey import EmbeddedValkey
-from server.world import PREFIX, World, acquisition, completion, connect, execution, run_world
+from server.world import PREFIX, World, acquisition, completion, connect, execution, registration, run_world
 
 QUEUED, RUNNING, SUCCEEDED = Execution.STATE_QUEUED, Execution.STATE_RUNNING, Execution.STATE_SUCCEEDED
 TIMED_OUT, FAILED = Execution.STATE_TIMED_OUT, Execution.STATE_FAILED
@@ -67,6 +68,39 @@ async def test_without_a_timeout_the_default_applies(service: Service) -> None:
     assert (await service.get(created)).state == RUNNING
     service.advance(1)
     assert (await service.wait(created)).error.code == "AttemptTimeout"
+
+
+async def test_a_project_may_set_the_default_for_its_tasks(service: Service) -> None:
+    """One for the project, another for one of its domains; a task that declares its own keeps that."""
+    project = {
+        "id": "impatient",
+        "defaults": {"task": {"attempt_timeout": "20s"}, "domains": {"production": {"attempt_timeout": "5s"}}},
+    }
+    create = json_format.ParseDict({"project": project}, project_service_pb2.CreateProjectRequest())
+    await service.stubs.projects.CreateProject(create)
+    for domain, declared, expected in (
+        ("development", "", 20),
+        ("production", "", 5),
+        ("staging", "", 20),
+        ("production", "7s", 7),
+    ):
+        name = f"timeout-of-{domain}-{declared}"
+        metadata = {"timeout": declared} if declared else {}
+        registered = registration(name, template={"metadata": metadata})
+        request = execution(name)
+        acquire = acquisition(name, **LONG)
+        for part in (registered.id, request.task, acquire.offer):
+            part.project, part.domain = "impatient", domain
+        await service.stubs.tasks.RegisterTask(registered)
+        create_execution = execution_service_pb2.CreateExecutionRequest(request=request)
+        created = (await service.stubs.executions.CreateExecution(create_execution)).execution
+        (lease,) = (await service.stubs.workers.AcquireLeases(acquire)).leases
+        assert lease.attempt_timeout.ToSeconds() == expected
+        service.advance(expected - 1)
+        assert (await service.get(created)).state == RUNNING
+        service.advance(1)
+        found = await service.wait(created)
+        assert (found.state, found.error.code) == (TIMED_OUT, "AttemptTimeout")
 
 
 async def test_a_worker_may_report_the_timeout_itself(service: Service) -> None:
