@@ -7,6 +7,7 @@ import collections
 from collections.abc import Mapping
 from typing import Any
 
+from cache.books import read_books
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.record import (
     BIG_INPUTS,
@@ -65,6 +66,7 @@ class Keyspace:
         timer = await call("ZRANGE", self._store.keys.timer, 0, -1, "WITHSCORES")
         self.timer = {timer[i]: int(float(timer[i + 1])) for i in range(0, len(timer), 2)}
         time = await call("TIME")
+        await read_books(self._store)
         self.now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
         return self
 

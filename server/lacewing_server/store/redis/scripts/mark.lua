@@ -15,5 +15,6 @@ if book then
   local size, task_ref = struct.unpack('>I8c12', book)
   redis.call('HSET', P .. 'mz', key, struct.pack('>I8c12', size + #addition, task_ref) .. book:sub(21))
   count(book:sub(21), task_ref, 'bytes', #addition)
+  redis.call('SADD', P .. 'mo', book:sub(21))
 end
 return 1
