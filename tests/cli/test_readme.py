@@ -8,6 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from cli.console import PROGRAM, Lacewing
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -18,6 +20,7 @@ def _section() -> list[str]:
     return [line.strip() for line in text.splitlines() if line.startswith("    ")]
 
 
+@pytest.mark.timeout(240)  # It starts twenty programs, which takes a machine that is busy otherwise its time.
 def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
     """In their order, in one shell, with the module of the README; only the port is another one."""
     (module,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -38,7 +41,7 @@ def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=200,
             check=False,
         )
         process.send_signal(signal.SIGINT)
