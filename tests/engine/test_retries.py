@@ -16,14 +16,14 @@ QUEUED = Execution.STATE_QUEUED
 AT_ONCE = {"initial": "0s"}
 
 
-async def register(service: Service, retries: int, **policy: Any) -> str:
+async def register_retried(service: Service, retries: int, **policy: Any) -> str:
     """Registers a task that is retried so often."""
     return await service.register(metadata={"retries": {"retries": retries}}, policy={"backoff": AT_ONCE, **policy})
 
 
 async def test_there_are_exactly_n_plus_one_attempts(service: Service) -> None:
     """Two retries are three attempts; each keeps its error, and the last message says which budget ran out."""
-    task = await register(service, 2)
+    task = await register_retried(service, 2)
     created = await service.create(task)
     for number in (1, 2, 3):
         lease = await service.lease(task)
@@ -52,7 +52,7 @@ async def test_without_retries_there_is_one_attempt(service: Service) -> None:
 
 async def test_while_attempts_are_to_come_the_last_error_shows(service: Service) -> None:
     """A queued execution says why its last attempt failed, and a success clears it away."""
-    task = await register(service, 1)
+    task = await register_retried(service, 1)
     created = await service.create(task)
     await service.fail(await service.lease(task), "First")
     waiting = await service.get(created)
@@ -69,7 +69,7 @@ async def test_while_attempts_are_to_come_the_last_error_shows(service: Service)
 
 async def test_an_error_that_is_not_recoverable_ends_it_at_once(service: Service) -> None:
     """Whatever retries are left."""
-    task = await register(service, 5)
+    task = await register_retried(service, 5)
     created = await service.create(task)
     await service.fail(await service.lease(task), recoverable=False)
     found = await service.get(created)
@@ -78,7 +78,7 @@ async def test_an_error_that_is_not_recoverable_ends_it_at_once(service: Service
 
 async def test_codes_that_are_not_retryable_are_compared_exactly(service: Service) -> None:
     """The listed code ends it, one that only looks like it does not."""
-    task = await register(service, 5, non_retryable_codes=["ValueError"])
+    task = await register_retried(service, 5, non_retryable_codes=["ValueError"])
     created = await service.create(task)
     await service.fail(await service.lease(task), "valueerror")
     assert (await service.get(created)).state == QUEUED
@@ -121,7 +121,7 @@ async def test_an_error_may_say_when_to_try_again(service: Service) -> None:
 
 async def test_losses_do_not_use_up_retries(service: Service) -> None:
     """Two losses and two failures are within one retry and two losses; one loss more is a failure of the system."""
-    task = await register(service, 2, max_losses=2)
+    task = await register_retried(service, 2, max_losses=2)
     created = await service.create(task)
     await service.fail(await service.lease(task))
     for losses in (1, 2):
@@ -147,7 +147,7 @@ async def test_losses_do_not_use_up_retries(service: Service) -> None:
 
 async def test_with_no_losses_allowed_the_first_is_final(service: Service) -> None:
     """``max_losses`` of 0 is a declaration, not an absence."""
-    task = await register(service, 5, max_losses=0)
+    task = await register_retried(service, 5, max_losses=0)
     created = await service.create(task)
     lease = await service.lease(task)
     completed = worker_service_pb2.Completion(token=lease.token)
@@ -161,7 +161,7 @@ async def test_with_no_losses_allowed_the_first_is_final(service: Service) -> No
 
 async def test_what_is_not_idempotent_is_not_run_again_after_a_loss(service: Service) -> None:
     """Although losses and retries are left."""
-    task = await register(service, 5, idempotent=False)
+    task = await register_retried(service, 5, idempotent=False)
     created = await service.create(task)
     await service.lease(task)
     service.advance(31)
@@ -172,7 +172,7 @@ async def test_what_is_not_idempotent_is_not_run_again_after_a_loss(service: Ser
 
 async def test_outputs_that_do_not_fit_are_never_retried(service: Service) -> None:
     """They are a fault of the task's code, which another attempt does not mend."""
-    task = await register(service, 5)
+    task = await register_retried(service, 5)
     created = await service.create(task)
     lease = await service.lease(task)
     completed = worker_service_pb2.Completion(token=lease.token)
@@ -185,7 +185,7 @@ async def test_outputs_that_do_not_fit_are_never_retried(service: Service) -> No
 
 async def test_the_error_of_every_attempt_is_kept_whole(service: Service) -> None:
     """Code, message, stack trace, chain of causes, worker and the end of the log."""
-    task = await register(service, 1)
+    task = await register_retried(service, 1)
     created = await service.create(task)
     error = {
         "code": "OSError",
@@ -211,7 +211,7 @@ async def test_the_error_of_every_attempt_is_kept_whole(service: Service) -> Non
 
 async def test_a_stale_result_is_refused_and_changes_nothing(service: Service) -> None:
     """A worker back from the dead is told ``LEASE_LOST``, whatever it reports."""
-    task = await register(service, 1)
+    task = await register_retried(service, 1)
     created = await service.create(task)
     stale = await service.lease(task)
     service.advance(31)
@@ -227,7 +227,7 @@ async def test_a_stale_result_is_refused_and_changes_nothing(service: Service) -
 @pytest.mark.parametrize("outcome", ["outputs", "error"])
 async def test_a_repeated_completion_is_acknowledged_again(service: Service, outcome: str) -> None:
     """The first answer may have been lost; the second changes nothing."""
-    task = await register(service, 1)
+    task = await register_retried(service, 1)
     created = await service.create(task)
     lease = await service.lease(task)
     for _ in range(3):
@@ -239,7 +239,7 @@ async def test_a_repeated_completion_is_acknowledged_again(service: Service, out
 
 async def test_a_stream_that_breaks_loses_its_attempts_after_the_grace(service: Service) -> None:
     """The attempt is LOST, not failed, and another worker gets it."""
-    task = await register(service, 0)
+    task = await register_retried(service, 0)
     created = await service.create(task)
     worker = await StreamWorker(service.stubs, task, name="short-lived").connect()
     await worker.lease()

@@ -11,7 +11,7 @@ SUCCEEDED, FAILED, CANCELLED = Execution.STATE_SUCCEEDED, Execution.STATE_FAILED
 QUEUED, WAITING, RUNNING = Execution.STATE_QUEUED, Execution.STATE_WAITING, Execution.STATE_RUNNING
 
 
-async def register(service: Service, **policy: Any) -> str:
+async def register_serialized(service: Service, **policy: Any) -> str:
     """Registers a task whose cache is serialized."""
     return await service.register_cached(metadata={"cache_serializable": True}, policy=policy)
 
@@ -25,7 +25,7 @@ async def three(service: Service, task: str) -> list[Execution]:
 
 async def test_who_waits_says_for_whom_and_gets_the_outputs(service: Service) -> None:
     """One body runs for three callers; the moment it ends all have its outputs."""
-    task = await register(service)
+    task = await register_serialized(service)
     holder, *waiters = await three(service, task)
     for each in waiters:
         assert holder.id.name in each.state_reason
@@ -41,7 +41,7 @@ async def test_who_waits_says_for_whom_and_gets_the_outputs(service: Service) ->
 
 async def test_callers_that_wait_are_woken_by_the_success_of_another(service: Service) -> None:
     """Calls of Execute that are under way return together."""
-    task = await register(service)
+    task = await register_serialized(service)
     calls = [asyncio.create_task(service.execute(task)) for _ in range(4)]
     await service.run(task, 5)
     assert [value(each) for each in await asyncio.gather(*calls)] == [5, 5, 5, 5]
@@ -49,7 +49,7 @@ async def test_callers_that_wait_are_woken_by_the_success_of_another(service: Se
 
 async def test_when_it_fails_the_next_in_line_takes_over_at_once(service: Service) -> None:
     """The error is the holder's alone; who waits for the second one is told so, and gets its outputs."""
-    task = await register(service)
+    task = await register_serialized(service)
     first, second, third = await three(service, task)
     await service.fail(await service.lease(task), recoverable=False)
     assert (await service.get(first)).state == FAILED
@@ -78,7 +78,7 @@ async def test_a_failure_that_is_retried_keeps_the_reservation(service: Service)
 
 async def test_the_death_of_a_worker_keeps_the_reservation_until_the_last_loss(service: Service) -> None:
     """A loss sends the holder back to its queue; when its losses are exhausted the next one takes over."""
-    task = await register(service, max_losses=1)
+    task = await register_serialized(service, max_losses=1)
     first, second, _ = await three(service, task)
     await service.lease(task)
     service.advance(31)
@@ -93,7 +93,7 @@ async def test_the_death_of_a_worker_keeps_the_reservation_until_the_last_loss(s
 
 async def test_a_stream_that_breaks_hands_the_reservation_over(service: Service) -> None:
     """The same with a worker on a stream, whose task bears no loss."""
-    task = await register(service, max_losses=0)
+    task = await register_serialized(service, max_losses=0)
     first = await service.create(task)
     worker = await StreamWorker(service.stubs, task).connect()
     assert (await worker.lease()).execution == first.id
@@ -106,7 +106,7 @@ async def test_a_stream_that_breaks_hands_the_reservation_over(service: Service)
 
 async def test_cancelling_the_holder_hands_over(service: Service) -> None:
     """Whether it runs or is still queued."""
-    task = await register(service)
+    task = await register_serialized(service)
     first, second, third = await three(service, task)
     await service.lease(task)
     await service.cancel(first)
@@ -118,7 +118,7 @@ async def test_cancelling_the_holder_hands_over(service: Service) -> None:
 
 async def test_cancelling_one_who_waits_concerns_nobody_else(service: Service) -> None:
     """It is CANCELLED at once, and passed over when its turn comes."""
-    task = await register(service)
+    task = await register_serialized(service)
     _, second, third = await three(service, task)
     assert (await service.cancel(second, "no longer needed")).state == CANCELLED
     await service.fail(await service.lease(task), recoverable=False)
@@ -128,7 +128,7 @@ async def test_cancelling_one_who_waits_concerns_nobody_else(service: Service) -
 
 async def test_the_deadline_runs_for_those_who_wait(service: Service) -> None:
     """An execution that only waits is TIMED_OUT by its deadline, and was no attempt."""
-    task = await register(service)
+    task = await register_serialized(service)
     await service.create(task)
     waiter = await service.create(task, deadline="20s")
     assert waiter.state == WAITING

@@ -15,7 +15,7 @@ Status = execution_pb2.CacheInfo
 NO_FORMAT = b"\xfa\x02 of a newer server"
 
 
-async def create(engine: Engine, mode: int = execution_pb2.CACHE_MODE_USE) -> ExecutionRecord:
+async def create_memoized(engine: Engine, mode: int = execution_pb2.CACHE_MODE_USE) -> ExecutionRecord:
     """Creates an execution of the memoized task, always with the same input."""
     request = execution_service_pb2.ExecuteRequest(task=task_id("memo"), inputs=inputs_of(1))
     request.cache_mode = mode  # type: ignore[assignment] # a plain int
@@ -53,9 +53,9 @@ def test_who_waits_is_let_go_by_a_refresh(world: World) -> None:
     async def scenario() -> None:
         engine = world.engines[0]
         task = await register(engine)
-        holder = await create(engine)
-        waiter = await create(engine)
-        refresh = await create(engine, execution_pb2.CACHE_MODE_REFRESH)
+        holder = await create_memoized(engine)
+        waiter = await create_memoized(engine)
+        refresh = await create_memoized(engine, execution_pb2.CACHE_MODE_REFRESH)
         held = await engine.claim(task)
         assert held is not None
         assert (held.id, waiter.state, refresh.state) == (holder.id, lifecycle.WAITING, lifecycle.QUEUED)
@@ -72,14 +72,14 @@ def test_nobody_waits_for_ever_when_a_refreshed_entry_is_evicted(world: World) -
     async def scenario() -> None:
         engine = world.engines[0]
         task = await register(engine)
-        await create(engine)
+        await create_memoized(engine)
         held = await engine.claim(task)
         assert held is not None
-        await create(engine, execution_pb2.CACHE_MODE_REFRESH)
+        await create_memoized(engine, execution_pb2.CACHE_MODE_REFRESH)
         await run(engine, task, 5)
         assert await engine.cache.evict_task(task_id("memo"), None) == 1
-        second = await create(engine)
-        third = await create(engine)
+        second = await create_memoized(engine)
+        third = await create_memoized(engine)
         assert (second.state, third.state) == (lifecycle.QUEUED, lifecycle.WAITING)
         completion = worker_service_pb2.Completion(token=token_of(held))
         completion.error.code = "Broken"
@@ -97,8 +97,8 @@ def test_an_eviction_between_leaves_the_next_in_line(world: World) -> None:
     async def scenario() -> None:
         engine = world.engines[0]
         task = await register(engine)
-        holder = await create(engine)
-        waiter = await create(engine)
+        holder = await create_memoized(engine)
+        waiter = await create_memoized(engine)
         await engine.store.call("DEL", engine.store.keys.cache_entry(holder.cache_key))
         await run(engine, task, None)
         assert (await read(engine, waiter)).state == lifecycle.QUEUED
@@ -116,19 +116,19 @@ def test_an_entry_that_cannot_be_read_is_a_miss(world: World, broken: bytes) -> 
         key = (await run_once(engine, task)).cache_key
         await engine.store.call("SET", engine.store.keys.cache_entry(key), broken)
         assert await engine.cache.list_entries(task_id("memo"), 0, 10) == ([], 0)
-        record = await create(engine)
+        record = await create_memoized(engine)
         found = await read(engine, record)
         assert (found.state, found.cache_status) == (lifecycle.QUEUED, Status.STATUS_LOOKUP_FAILURE)
         found = await run(engine, task, 8)
         assert (found.state, found.cache_status) == (lifecycle.SUCCEEDED, Status.STATUS_POPULATED)
-        assert (await create(engine)).cache_status == Status.STATUS_MISS  # the record of a hit is the store's
+        assert (await create_memoized(engine)).cache_status == Status.STATUS_MISS  # the record of a hit is the store's
 
     world.run(scenario())
 
 
 async def run_once(engine: Engine, task: ReadyTask) -> ExecutionRecord:
     """Fills the entry."""
-    await create(engine)
+    await create_memoized(engine)
     return await run(engine, task, 7)
 
 
@@ -141,7 +141,7 @@ def test_a_key_of_another_type_is_a_miss(world: World) -> None:
         key = engine.store.keys.cache_entry((await run_once(engine, task)).cache_key)
         await engine.store.call("DEL", key)
         await engine.store.call("LPUSH", key, "what?")
-        await create(engine)
+        await create_memoized(engine)
         found = await run(engine, task, 8)
         assert (found.state, found.cache_status) == (lifecycle.SUCCEEDED, Status.STATUS_POPULATED)
 
@@ -155,8 +155,8 @@ def test_an_entry_that_cannot_be_stored_fails_no_task(world: World) -> None:
         engine = world.engines[0]
         task = await register(engine)
         await engine.store.call("SET", engine.store.keys.cache_index(task.ref), "in the way")
-        await create(engine)
-        waiter = await create(engine)
+        await create_memoized(engine)
+        waiter = await create_memoized(engine)
         found = await run(engine, task, 8)
         assert (found.state, found.cache_status) == (lifecycle.SUCCEEDED, Status.STATUS_PUT_FAILURE)
         assert value_of(found.outcome) == 8
