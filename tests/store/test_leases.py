@@ -9,7 +9,7 @@ from lacewing_server.domain import lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.store.redis.store import owner_guard
-from store.tasks import inputs_of, seconds, spec, task_id
+from store.tasks import inputs_of, outputs_of, seconds, spec, task_id
 from store.time_machine import advance
 from store.world import LEASE_MS, Engine, World, token_of
 
@@ -158,5 +158,48 @@ def test_one_of_many_servers_judges_a_clock(world: World) -> None:
         except DomainError:
             refused = True
         assert refused, "the worker came too late"
+
+    world.run(scenario())
+
+
+def test_many_servers_that_claim_at_once_lease_each_execution_once(world: World) -> None:
+    """Sixty claims from two servers for forty executions: forty leases, each of another execution, none twice."""
+
+    async def scenario() -> None:
+        engines = world.engines
+        task = await engines[0].register("plain", spec())
+        created = await asyncio.gather(*(create(engines[n % 2], "plain", n) for n in range(40)))
+        claims = await asyncio.gather(*(engines[n % 2].claim(task, lease_ms=(n % 3) * LEASE_MS) for n in range(60)))
+        leased = [each.id for each in claims if each is not None]
+        assert sorted(leased) == sorted(each.id for each in created)
+        tokens = {token_of(each) for each in claims if each is not None}
+        assert len(tokens) == 40
+        found = [await read(engines[1], each) for each in created]
+        assert {(each.state, each.attempt) for each in found} == {(lifecycle.RUNNING, 1)}
+
+    world.run(scenario())
+
+
+def test_a_completion_and_a_cancellation_at_once_leave_one_end(world: World) -> None:
+    """Whichever comes first; the worker is told so, and who cancels is answered with what was reached."""
+
+    async def scenario() -> None:
+        first, second = world.engines
+        task = await first.register("plain", spec(retries=3))
+        ends = set()
+        for n in range(30):
+            await create(first, "plain", n)
+            leased = await first.claim(task)
+            assert leased is not None
+            completion = worker_service_pb2.Completion(token=token_of(leased), outputs=outputs_of(n))
+            calls = [first.attempts.complete(completion, leased), second.attempts.cancel(leased.id, "enough")]
+            results = await asyncio.gather(*(calls if n % 2 else calls[::-1]), return_exceptions=True)
+            found = await read(first, leased)
+            refused = any(isinstance(each, DomainError) for each in results)
+            assert found.state == (lifecycle.CANCELLED if refused else lifecycle.SUCCEEDED)
+            (reached,) = [each.state for each in results if isinstance(each, ExecutionRecord)]
+            assert reached == found.state
+            ends.add(found.state)
+        assert ends <= {lifecycle.CANCELLED, lifecycle.SUCCEEDED}
 
     world.run(scenario())
