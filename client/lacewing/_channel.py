@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2
 
 from lacewing.errors import CallFailed, from_rpc_error
 from lacewing.v1 import (
+    blob_service_pb2,
     cache_service_pb2,
     execution_service_pb2,
     project_service_pb2,
@@ -36,6 +37,7 @@ CALL_TIMEOUT = 10.0
 _SERVICES = [
     module.DESCRIPTOR.services_by_name[name]
     for module, name in (
+        (blob_service_pb2, "BlobService"),
         (cache_service_pb2, "CacheService"),
         (execution_service_pb2, "ExecutionService"),
         (project_service_pb2, "ProjectService"),
@@ -84,7 +86,20 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None = Non
         address: The address of the server, `host:port` or any other gRPC target.
         credentials: For a server behind TLS. Default: plain text.
     """
-    options: list[tuple[str, int | str]] = [
+    if credentials is not None:
+        return grpc.aio.secure_channel(address, credentials, options=_options())
+    return grpc.aio.insecure_channel(address, options=_options())
+
+
+def open_blocking_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """Open a channel like `open_channel`, for threads that block instead of an event loop."""
+    if credentials is not None:
+        return grpc.secure_channel(address, credentials, options=_options())
+    return grpc.insecure_channel(address, options=_options())
+
+
+def _options() -> list[tuple[str, int | str]]:
+    return [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", 30_000),
@@ -96,9 +111,6 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None = Non
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.service_config", service_config()),
     ]
-    if credentials is not None:
-        return grpc.aio.secure_channel(address, credentials, options=options)
-    return grpc.aio.insecure_channel(address, options=options)
 
 
 def reconnect_delays() -> Iterator[float]:

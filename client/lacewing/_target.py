@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
+from lacewing._values import Values
 from lacewing.errors import InputsInvalid, OutputsInvalid, Violation
 from lacewing.task import AnyTask, Task
 from lacewing.types import ConversionError, JsonConverter
-from lacewing.v1 import execution_pb2, identifiers_pb2, literals_pb2, task_pb2
+from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, task_pb2
 
 # As many as a server lists.
 _MAX_VIOLATIONS = 20
@@ -52,21 +53,31 @@ class Target(Protocol):
 class FunctionTarget:
     """A task whose function is here."""
 
-    def __init__(self, task: AnyTask, project: str, domain: str) -> None:
+    def __init__(self, task: AnyTask, project: str, domain: str, values: Values) -> None:
         self.id = task.id(project, domain)
         self._interface = task.interface
+        self._values = values
 
     async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of inputs, by the annotations of the function."""
+        interface = self._interface
         try:
-            return self._interface.inputs_to_literals(values)
+            return await self._values.to_literals_async(
+                interface.inputs_to_literals,
+                values,
+                interface.typed_interface.inputs,
+                has_stored=interface.has_stored_inputs,
+            )
         except ConversionError as error:
             raise _inputs_invalid(self.id, error) from error
 
     async def result(self, execution: execution_pb2.Execution) -> Any:
         """Return what the function returned."""
+        interface = self._interface
         try:
-            return self._interface.literals_to_outputs(execution.outputs)
+            return await self._values.from_literals_async(
+                interface.literals_to_outputs, execution.outputs, has_stored=interface.has_stored_outputs
+            )
         except ConversionError as error:
             raise _outputs_invalid(execution, error) from error
 
@@ -81,26 +92,29 @@ class NamedTarget:
     one that is registered last, and the interface follows when that changes.
     """
 
-    def __init__(self, task_id: identifiers_pb2.TaskId, fetch: FetchVersion) -> None:
+    def __init__(self, task_id: identifiers_pb2.TaskId, fetch: FetchVersion, values: Values) -> None:
         self.id = task_id
         self._fetch = fetch
+        self._values = values
         self._latest = ""
-        self._versions: dict[str, tuple[JsonConverter, JsonConverter]] = {}
+        self._versions: dict[str, tuple[JsonConverter, JsonConverter, interface_pb2.TypedInterface]] = {}
 
     async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of inputs that are plain values."""
         try:
-            converter, _ = await self._converters(self.id.version or self._latest)
-            return converter.to_literals(values)
+            converter, _, interface = await self._converters(self.id.version or self._latest)
+            return await self._values.to_literals_async(
+                converter.to_literals, values, interface.inputs, has_stored=False
+            )
         except ConversionError as error:
             self.refused()
             raise _inputs_invalid(self.id, error) from error
 
     async def result(self, execution: execution_pb2.Execution) -> Any:
         """Return the outputs as plain values: None, the value of the only output if it has no name, or a dict."""
-        _, converter = await self._converters(execution.task.version)
+        _, converter, _ = await self._converters(execution.task.version)
         self._latest = execution.task.version
-        outputs = converter.to_json(execution.outputs)
+        outputs = await self._values.from_literals_async(converter.to_json, execution.outputs, has_stored=False)
         if outputs.keys() <= {_SINGLE_OUTPUT}:
             return outputs.get(_SINGLE_OUTPUT)
         return outputs
@@ -109,7 +123,7 @@ class NamedTarget:
         """Look for the interface anew: a version that was registered since may take the inputs."""
         self._latest = ""
 
-    async def _converters(self, version: str) -> tuple[JsonConverter, JsonConverter]:
+    async def _converters(self, version: str) -> tuple[JsonConverter, JsonConverter, interface_pb2.TypedInterface]:
         if version not in self._versions:
             wanted = identifiers_pb2.TaskId()
             wanted.CopyFrom(self.id)
@@ -118,7 +132,7 @@ class NamedTarget:
             version = self._latest = fetched.id.version
             interface = fetched.spec.template.interface
             converters = JsonConverter(interface.inputs), JsonConverter(interface.outputs, "outputs")
-            self._versions[version] = converters
+            self._versions[version] = (*converters, interface)
         return self._versions[version]
 
 

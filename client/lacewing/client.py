@@ -16,11 +16,13 @@ from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, ov
 
 import grpc
 
+from lacewing._blobs import Blobs
 from lacewing._channel import CALL_TIMEOUT, resolve_address, rpc_errors
 from lacewing._handle import Handle, check_succeeded, duration, seconds
 from lacewing._resources import Resources
 from lacewing._stream import ExecuteStream
 from lacewing._target import FunctionTarget, NamedTarget, Target, TaskReference, execution_id
+from lacewing._values import Values
 from lacewing._window import Inputs, Running, Window
 from lacewing.errors import InputsInvalid, LacewingError
 from lacewing.task import AnyTask, Task
@@ -102,6 +104,10 @@ class Client(Resources):
     def _stream(self) -> ExecuteStream:
         return ExecuteStream(self.channel)
 
+    @cached_property
+    def _values(self) -> Values:
+        return Values(Blobs(self.address, self._credentials))
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -112,6 +118,7 @@ class Client(Resources):
 
     async def close(self) -> None:
         """Close the connection. Executions go on; what waits for a result fails with `CallFailed`."""
+        self._values.close()
         await self._stream.close()
         await self.channel.close()
 
@@ -124,7 +131,7 @@ class Client(Resources):
             **options: Fields of `Options`; what is not given stays as it is.
         """
         # Opened now if they are not, so that both clients have the same.
-        _ = self.channel, self._stream
+        _ = self.channel, self._stream, self._values
         derived = copy.copy(self)
         derived._use(replace(self._options, **options))  # noqa: SLF001 it is of this class
         return derived
@@ -326,11 +333,11 @@ class Client(Resources):
 
     def _target(self, task: TaskReference) -> Target:
         if isinstance(task, Task):
-            return FunctionTarget(task, self.project, self.domain)
+            return FunctionTarget(task, self.project, self.domain, self._values)
         identity = self._task_id(task)
         key = identity.project, identity.domain, identity.name, identity.version
         if key not in self._targets:
-            self._targets[key] = NamedTarget(identity, self._fetch_version)
+            self._targets[key] = NamedTarget(identity, self._fetch_version, self._values)
         return self._targets[key]
 
     async def _fetch_version(self, task: identifiers_pb2.TaskId) -> task_pb2.TaskVersion:

@@ -21,7 +21,7 @@ from pydantic_settings import (
 CONFIG_FILE_VARIABLE = "LACEWING_CONFIG"
 DEFAULT_PORT = 7400
 # What else is set by variables of this prefix: where the file is, and what the command line reads.
-_OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "LACEWING_ADDRESS", "LACEWING_DEBUG"}
+_OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "LACEWING_ADDRESS", "LACEWING_DEBUG", "LACEWING_INLINE_LIMIT"}
 
 
 class Settings(BaseSettings):

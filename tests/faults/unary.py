@@ -19,7 +19,9 @@ from typing import Final, TypeVar
 
 import grpc
 
+from lacewing._blobs import Blobs
 from lacewing._channel import open_channel
+from lacewing._values import Values
 from lacewing.task import AnyTask, load_tasks
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -41,6 +43,7 @@ class UnaryWorker:
     def __init__(self, stubs: list[WorkerServiceStub], tasks: dict[str, AnyTask], name: str, queue: str) -> None:
         self._stubs = itertools.cycle(stubs)
         self._tasks = tasks
+        self._values = Values(Blobs("127.0.0.1:1", None))  # no value here is large
         self._name = name
         self._offer = pb.Offer(task_types=["python-task"], task_names=sorted(tasks), queues=[queue])
         self._running: set[asyncio.Task[None]] = set()
@@ -85,8 +88,8 @@ class UnaryWorker:
     async def _body(self, lease: pb.Lease) -> pb.Completion:
         task = self._tasks[lease.task.name]
         if task.is_async:
-            return await run_async_body(task, lease, lambda _progress: None, lambda: False)
-        return await asyncio.to_thread(run_body, task, lease, lambda _progress: None)
+            return await run_async_body(task, lease, lambda _progress: None, self._values, lambda: False)
+        return await asyncio.to_thread(run_body, task, lease, lambda _progress: None, self._values)
 
     async def _extend(self, lease: pb.Lease) -> None:
         request = pb.ExtendLeasesRequest(heartbeats=[pb.Heartbeat(token=lease.token)])

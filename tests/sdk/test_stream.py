@@ -49,8 +49,11 @@ async def test_a_message_has_at_most_a_thousand_requests(client: lacewing.Client
     assert sum(server.messages) == 2500
 
 
-async def test_a_message_has_a_bounded_size(client: lacewing.Client, server: ExecuteServer) -> None:
+async def test_a_message_has_a_bounded_size(
+    client: lacewing.Client, server: ExecuteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Large requests go out in several messages, so that none is over the limit of the transport."""
+    monkeypatch.setenv("LACEWING_INLINE_LIMIT", str(1 << 30))
 
     @lacewing.task(name="length")
     def length(a: str) -> str:

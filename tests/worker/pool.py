@@ -64,7 +64,9 @@ class Pool:
         )
         self.executor = ProcessExecutor(
             settings.get("tasks", bodies.ALL),
-            ProcessSettings(warm=settings.get("warm", 1), limits=limits, echo=settings.get("echo", False)),
+            ProcessSettings(
+                warm=settings.get("warm", 1), limits=limits, echo=settings.get("echo", False), address="127.0.0.1:1"
+            ),
             ended=self._ended,
             progressed=lambda _attempt, progress: self.progress.append(progress),
             failed=self.failures.append,

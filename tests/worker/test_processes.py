@@ -23,8 +23,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[Pool]:
-    async with running() as pool:
-        yield pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LACEWING_INLINE_LIMIT", str(1 << 30))  # there is no server that would keep large values
+        async with running() as pool:
+            yield pool
 
 
 def kind(completion: worker_service_pb2.Completion) -> str | None:

@@ -15,9 +15,11 @@ from lacewing.types._json import JsonConverter, literal_map_from_json, literal_m
 from lacewing.types._problem import ConversionError, Problem
 from lacewing.types._python import (
     AnnotationError,
+    BlobAccess,
     Converter,
     FunctionInterface,
     TypeTransformer,
+    blob_access,
     converter_for,
     interface_of,
     literal_type_of,
@@ -27,6 +29,7 @@ from lacewing.types._python import (
 __all__ = [
     "BLOB_URI_PREFIX",
     "AnnotationError",
+    "BlobAccess",
     "BlobReference",
     "ConversionError",
     "Converter",
@@ -38,6 +41,7 @@ __all__ = [
     "TypeTransformer",
     "admits_none",
     "assignable",
+    "blob_access",
     "blob_references",
     "closest_variant",
     "compile_checker",

@@ -28,6 +28,21 @@ def blob_references(literals: literals_pb2.LiteralMap) -> Iterator[BlobReference
     yield from _of_literals(literals.literals.values())
 
 
+def is_stored(literal_type: types_pb2.LiteralType) -> bool:
+    """Return whether values of a type can have files or tables in them."""
+    match literal_type.WhichOneof("type"):
+        case "blob" | "schema" | "structured_dataset_type":
+            return True
+        case "collection_type":
+            return is_stored(literal_type.collection_type)
+        case "map_value_type":
+            return is_stored(literal_type.map_value_type)
+        case "union_type":
+            return any(map(is_stored, literal_type.union_type.variants))
+        case _:
+            return any(map(is_stored, literal_type.structure.dataclass_type.values()))
+
+
 def _of_literals(literals: Iterable[literals_pb2.Literal]) -> Iterator[BlobReference]:
     for literal in literals:
         match literal.WhichOneof("value"):

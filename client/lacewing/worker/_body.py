@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lacewing._context import AttemptContext, attempt_context
+from lacewing._values import Values
+from lacewing.errors import BlobNotFound, BlobStoreUnavailable, CallFailed, ShuttingDown, ValueTooLarge
 from lacewing.task import AnyTask
 from lacewing.types import ConversionError
 from lacewing.v1 import execution_pb2, worker_service_pb2
@@ -17,39 +19,68 @@ ReportProgress = Callable[[execution_pb2.Progress], None]
 IsStopped = Callable[[], bool]
 
 
-def run_body(task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress) -> worker_service_pb2.Completion:
+def run_body(
+    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, values: Values
+) -> worker_service_pb2.Completion:
     """Run a synchronous body to its end, whatever that is.
 
     A body that is left by `AttemptStopped` gives `timed_out` with the place where it was; why it was stopped is
     known to whoever stopped it.
+
+    Args:
+        task: What to run.
+        lease: The attempt. Inputs that were offloaded are fetched into it.
+        report: Takes the progress that the body reports.
+        values: Converts inputs and outputs.
     """
     completion = worker_service_pb2.Completion(token=lease.token)
+    interface = task.interface
     try:
-        arguments = _arguments(task, lease)
+        with _fitting_inputs():
+            arguments = values.from_literals(interface.literals_to_inputs, lease.inputs)
         with attempt_context(_context(lease, report)):
             value = task.function(**arguments)
-        completion.outputs.CopyFrom(_outputs(task, value))
+        del arguments
+        with _fitting_outputs():
+            outputs = values.to_literals(interface.outputs_to_literals, value, interface.typed_interface.outputs)
+        completion.outputs.CopyFrom(outputs)
     except AttemptStopped as stopped:
         completion.timed_out.stack_trace = stack_trace(stopped)
     except _RefusedError as refused:
         completion.error.CopyFrom(refused.error)
+    except _GivenBackError as given_back:
+        completion.abandoned.reason = str(given_back)
     except BaseException as error:  # noqa: BLE001 a body may raise anything, SystemExit too: it is its result
         completion.error.CopyFrom(task_error(error))
     return completion
 
 
 async def run_async_body(
-    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, is_stopped: IsStopped
+    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, values: Values, is_stopped: IsStopped
 ) -> worker_service_pb2.Completion:
     """Run an asynchronous body to its end. Like `run_body`; it is stopped by cancelling the asyncio task around it."""
     completion = worker_service_pb2.Completion(token=lease.token)
+    interface = task.interface
     try:
-        arguments = _arguments(task, lease)
+        with _fitting_inputs():
+            arguments = await values.from_literals_async(
+                interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
+            )
         with attempt_context(_context(lease, report)):
             value = await task.function(**arguments)
-        completion.outputs.CopyFrom(_outputs(task, value))
+        del arguments
+        with _fitting_outputs():
+            outputs = await values.to_literals_async(
+                interface.outputs_to_literals,
+                value,
+                interface.typed_interface.outputs,
+                has_stored=interface.has_stored_outputs,
+            )
+        completion.outputs.CopyFrom(outputs)
     except _RefusedError as refused:
         completion.error.CopyFrom(refused.error)
+    except _GivenBackError as given_back:
+        completion.abandoned.reason = str(given_back)
     except BaseException as error:  # noqa: BLE001 a body may raise anything, SystemExit too: it is its result
         if isinstance(error, asyncio.CancelledError) and is_stopped():
             completion.timed_out.stack_trace = stack_trace(error)
@@ -66,20 +97,42 @@ class _RefusedError(Exception):
         self.error = error
 
 
-def _arguments(task: AnyTask, lease: worker_service_pb2.Lease) -> dict[str, Any]:
+class _GivenBackError(Exception):
+    """What keeps large values cannot be reached, which is not the fault of the task."""
+
+
+@contextmanager
+def _fitting_inputs() -> Iterator[None]:
     try:
-        return task.interface.literals_to_inputs(lease.inputs)
+        with _reachable_blobs():
+            yield
     except ConversionError as error:
         message = f"The inputs do not fit the function that this worker has for the task: {error}"
         raise _RefusedError(user_error("InputsInvalid", message, recoverable=False)) from error
+    except BlobNotFound as error:
+        raise _RefusedError(
+            user_error("BlobNotFound", f"An input is gone: {error.message}", recoverable=False)
+        ) from error
 
 
-def _outputs(task: AnyTask, value: Any) -> Any:
+@contextmanager
+def _fitting_outputs() -> Iterator[None]:
     try:
-        return task.interface.outputs_to_literals(value)
+        with _reachable_blobs():
+            yield
     except ConversionError as error:
         message = f"What the function returned does not fit its annotation: {error}"
         raise _RefusedError(user_error("OutputsInvalid", message, recoverable=False)) from error
+    except ValueTooLarge as error:
+        raise _RefusedError(user_error("ValueTooLarge", error.message, recoverable=False)) from error
+
+
+@contextmanager
+def _reachable_blobs() -> Iterator[None]:
+    try:
+        yield
+    except (CallFailed, BlobStoreUnavailable, ShuttingDown) as error:
+        raise _GivenBackError(f"its large values cannot be reached: {error.message}") from error
 
 
 def _context(lease: worker_service_pb2.Lease, report: ReportProgress) -> AttemptContext:

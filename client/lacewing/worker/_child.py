@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from lacewing._blobs import Blobs
+from lacewing._values import Values
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker import _linux
@@ -39,7 +41,12 @@ class ChildLimits:
 
 
 def live(
-    connection: socket.socket, log: int, tasks: Mapping[str, AnyTask], limits: ChildLimits, zygote: int
+    connection: socket.socket,
+    log: int,
+    tasks: Mapping[str, AnyTask],
+    limits: ChildLimits,
+    address: str,
+    zygote: int,
 ) -> NoReturn:
     """Be a child process from its fork to its end.
 
@@ -48,6 +55,7 @@ def live(
         log: a pipe, for what bodies write to standard output and error.
         tasks: what can be run, by name.
         limits: when to retire.
+        address: where blobs are, see `Blobs`.
         zygote: the id of the process that forked this one.
     """
     os.setsid()  # A group of its own, so that it can be killed with all that it starts.
@@ -59,7 +67,7 @@ def live(
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # The standard library's generator seeds itself anew after a fork; numpy's does not.
         numpy_random.seed()
-    Child(connection, tasks, limits).run()
+    Child(connection, tasks, limits, Values(Blobs(address, None))).run()
     os._exit(0)
 
 
@@ -79,7 +87,10 @@ def _redirect(log: int) -> None:
 class Child:
     """Runs bodies in this process, one at a time."""
 
-    def __init__(self, connection: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits) -> None:
+    def __init__(
+        self, connection: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, values: Values
+    ) -> None:
+        self._values = values
         self._connection = connection
         self._tasks = tasks
         self._limits = limits
@@ -123,7 +134,7 @@ class Child:
         try:
             if task.is_async:
                 return asyncio.run(self._run_async_body(task, lease, report))
-            return run_body(task, lease, report)
+            return run_body(task, lease, report, self._values)
         finally:
             self._in_body = False
 
@@ -135,7 +146,7 @@ class Child:
             raise AssertionError("asyncio.run runs a task")
         self._async_body = (asyncio.get_running_loop(), around)
         try:
-            return await run_async_body(task, lease, report, lambda: self._stopped)
+            return await run_async_body(task, lease, report, self._values, lambda: self._stopped)
         finally:
             self._async_body = None
 

@@ -37,6 +37,8 @@ class ProcessSettings:
     """When one is replaced by a fresh one."""
     echo: bool
     """Whether to show what bodies write on the worker's standard error."""
+    address: str
+    """Where their large values are stored and fetched."""
 
 
 class ProcessExecutor:
@@ -65,6 +67,7 @@ class ProcessExecutor:
             tasks=[task.name for task in tasks],
             max_calls=settings.limits.max_calls,
             max_memory_bytes=settings.limits.max_memory_bytes,
+            address=settings.address,
         )
         self._ended = ended
         self._progressed = progressed

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from lacewing._values import Values
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Attempt, Ended, Progressed
 from lacewing.worker._body import run_async_body, run_body
@@ -28,9 +29,11 @@ class ThreadExecutor:
     Args:
         ended: is told the result of each attempt.
         progressed: is told the progress of bodies.
+        values: converts inputs and outputs.
     """
 
-    def __init__(self, *, ended: Ended, progressed: Progressed) -> None:
+    def __init__(self, *, ended: Ended, progressed: Progressed, values: Values) -> None:
+        self._values = values
         self._ended = ended
         self._progressed = progressed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,7 +82,9 @@ class ThreadExecutor:
         def report(progress: execution_pb2.Progress) -> None:
             self._progressed(attempt, progress)
 
-        completion = await run_async_body(attempt.task, attempt.lease, report, lambda: attempt.stop is not None)
+        completion = await run_async_body(
+            attempt.task, attempt.lease, report, self._values, lambda: attempt.stop is not None
+        )
         self._tasks.discard(attempt.body)
         if self._loop is not None:
             self._ended(attempt, completion)
@@ -97,7 +102,7 @@ class ThreadExecutor:
         def report(progress: execution_pb2.Progress) -> None:
             self._call_on_loop(self._progressed, attempt, progress)
 
-        return run_body(attempt.task, attempt.lease, report)
+        return run_body(attempt.task, attempt.lease, report, self._values)
 
     def _collect(self) -> None:
         # First, so that a result that is appended from here on is collected now or announced again.

@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import grpc
 
+from lacewing._blobs import Blobs
 from lacewing._channel import open_channel, reconnect_delays, resolve_address
+from lacewing._values import Values
 from lacewing.errors import from_rpc_error
 from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2, worker_service_pb2_grpc
@@ -116,14 +118,15 @@ class Worker:
         )
         self._ledger = Ledger(slots)
         self._outbox = Outbox(self._ledger)
+        self._values = Values(Blobs(self.address, credentials))
         self._executors: dict[Isolation, Executor] = {
-            "thread": ThreadExecutor(ended=self._ended, progressed=self._progressed)
+            "thread": ThreadExecutor(ended=self._ended, progressed=self._progressed, values=self._values)
         }
         if in_processes:
             limits = ChildLimits(max_calls=max_calls, max_memory_bytes=max_memory_bytes)
             self._executors["process"] = ProcessExecutor(
                 in_processes,
-                ProcessSettings(warm=slots, limits=limits, echo=echo),
+                ProcessSettings(warm=slots, limits=limits, echo=echo, address=self.address),
                 ended=self._ended,
                 progressed=self._progressed,
                 failed=self._fail,
@@ -155,6 +158,7 @@ class Worker:
                 timer.cancel()
             for executor in self._executors.values():
                 await executor.close()
+            self._values.close()
         if self._failure is not None:
             raise self._failure
 

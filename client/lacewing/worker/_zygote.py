@@ -48,6 +48,7 @@ class ZygoteSettings(TypedDict):
     tasks: list[str]
     max_calls: int
     max_memory_bytes: int | None
+    address: str
 
 
 def main(descriptor: int) -> None:
@@ -77,7 +78,7 @@ def main(descriptor: int) -> None:
     _linux.adopt_orphans()
     _send(control, {"ready": True})
     limits = ChildLimits(max_calls=settings["max_calls"], max_memory_bytes=settings["max_memory_bytes"])
-    Zygote(control, tasks, limits).run()
+    Zygote(control, tasks, limits, settings["address"]).run()
 
 
 def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
@@ -87,7 +88,8 @@ def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
 class Zygote:
     """Forks children, signals them, and tells of their end."""
 
-    def __init__(self, control: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits) -> None:
+    def __init__(self, control: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, address: str) -> None:
+        self._address = address
         self._control = control
         self._tasks = tasks
         self._limits = limits
@@ -160,7 +162,7 @@ class Zygote:
                 own.close()
             for descriptor in self._descriptors:
                 os.close(descriptor)
-            live(socket.socket(fileno=connection), log, self._tasks, self._limits, zygote)
+            live(socket.socket(fileno=connection), log, self._tasks, self._limits, self._address, zygote)
         except BaseException:  # noqa: BLE001 nothing may get out into the stack of the zygote
             traceback.print_exc()
             sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lacewing.types._python._blob_access import BlobAccess, blob_access
 from lacewing.types._python._compile import converter_for, literal_type_of, register_transformer
 from lacewing.types._python._converter import AnnotationError, Converter
 from lacewing.types._python._function import FunctionInterface, interface_of
@@ -9,9 +10,11 @@ from lacewing.types._python._transformer import TypeTransformer
 
 __all__ = [
     "AnnotationError",
+    "BlobAccess",
     "Converter",
     "FunctionInterface",
     "TypeTransformer",
+    "blob_access",
     "converter_for",
     "interface_of",
     "literal_type_of",

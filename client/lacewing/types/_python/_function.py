@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lacewing.types._assign import admits_none
+from lacewing.types._blob_uri import is_stored
 from lacewing.types._problem import ConversionError, Problem, field_segment, unknown_name
 from lacewing.types._python._compile import converter_for
 from lacewing.types._python._converter import EVALUATION_ERRORS, AnnotationError, Converter, annotation_name, expected
@@ -24,10 +25,14 @@ class FunctionInterface:
     Attributes:
         typed_interface: The types of inputs and outputs, with descriptions from the docstring.
         defaults: The inputs that have a default in the signature, with its literal.
+        has_stored_inputs: Whether files or tables can be among the inputs, so that converting them may block.
+        has_stored_outputs: The same of the outputs.
     """
 
     typed_interface: interface_pb2.TypedInterface
     defaults: interface_pb2.ParameterMap
+    has_stored_inputs: bool
+    has_stored_outputs: bool
 
     def __init__(self, function: Callable[..., Any]) -> None:
         """Compile a function.
@@ -49,6 +54,8 @@ class FunctionInterface:
             inputs=_variables(self._inputs, parameter_descriptions(function)),
             outputs=_variables(self._outputs, {"o0": return_description(function)}),
         )
+        self.has_stored_inputs = any(is_stored(converter.literal_type) for converter in self._inputs.values())
+        self.has_stored_outputs = any(is_stored(converter.literal_type) for converter in self._outputs.values())
 
     def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
         try:

@@ -1,0 +1,137 @@
+"""The values of a task between Python and the server, large ones and files included.
+
+A literal over the inline limit travels as a blob: the message has `offloaded_metadata` in its place. Conversions that
+may store or fetch blobs block; on an event loop they run in a thread. All others, nearly all, are done at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from lacewing._blobs import Blobs
+from lacewing.errors import ValueTooLarge
+from lacewing.types import BLOB_URI_PREFIX, blob_access, digest_literal
+from lacewing.v1 import interface_pb2, literals_pb2
+
+INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
+"""The environment variable with the inline limit in bytes."""
+
+INLINE_LIMIT = 64 * 1024
+"""The size in bytes up to which a literal of an input or output is sent in the message, if nothing else is said."""
+
+OFFLOADED_LIMIT = 1 << 30
+"""The size in bytes that a literal may have at all. Larger values are files."""
+
+_Result = TypeVar("_Result")
+
+
+class Values:
+    """Converts inputs and outputs.
+
+    Args:
+        blobs: Where large ones are kept.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._limit = int(os.environ.get(INLINE_LIMIT_VARIABLE) or INLINE_LIMIT)
+
+    def to_literals(
+        self,
+        convert: Callable[[Any], literals_pb2.LiteralMap],
+        value: Any,
+        variables: interface_pb2.VariableMap,
+    ) -> literals_pb2.LiteralMap:
+        """Convert to literals, and store the large ones.
+
+        Args:
+            convert: Makes the literals.
+            value: What it makes them of.
+            variables: What they are the values of.
+
+        Raises:
+            ConversionError: The value does not fit.
+            ValueTooLarge: A value has more than 1 GiB.
+            RefusedError: The server does not take a blob.
+            CallFailed: It does not answer.
+        """
+        with blob_access(self._blobs):
+            literals = convert(value)
+        self.offload(literals, variables)
+        return literals
+
+    def from_literals(
+        self, convert: Callable[[literals_pb2.LiteralMap], _Result], literals: literals_pb2.LiteralMap
+    ) -> _Result:
+        """Fetch what was offloaded, into the given literals, and convert them.
+
+        Raises:
+            ConversionError: The literals do not fit.
+            BlobNotFound: The server does not have a blob any more.
+            RefusedError: It does not give one for another reason.
+            CallFailed: It does not answer.
+        """
+        for literal in literals.literals.values():
+            offloaded = literal.offloaded_metadata
+            if literal.WhichOneof("value") == "offloaded_metadata" and offloaded.uri.startswith(BLOB_URI_PREFIX):
+                content = self._blobs.read(offloaded.uri, offloaded.size_bytes)
+                literal.ParseFromString(bytes(content))
+        with blob_access(self._blobs):
+            return convert(literals)
+
+    async def to_literals_async(
+        self,
+        convert: Callable[[Any], literals_pb2.LiteralMap],
+        value: Any,
+        variables: interface_pb2.VariableMap,
+        *,
+        has_stored: bool,
+    ) -> literals_pb2.LiteralMap:
+        """Like `to_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
+        if has_stored:
+            return await asyncio.to_thread(self.to_literals, convert, value, variables)
+        literals = convert(value)
+        if literals.ByteSize() > self._limit:
+            await asyncio.to_thread(self.offload, literals, variables)
+        return literals
+
+    async def from_literals_async(
+        self,
+        convert: Callable[[literals_pb2.LiteralMap], _Result],
+        literals: literals_pb2.LiteralMap,
+        *,
+        has_stored: bool,
+    ) -> _Result:
+        """Like `from_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
+        if has_stored or any(literal.HasField("offloaded_metadata") for literal in literals.literals.values()):
+            return await asyncio.to_thread(self.from_literals, convert, literals)
+        return convert(literals)
+
+    def close(self) -> None:
+        """Close the way to the blobs."""
+        self._blobs.close()
+
+    def offload(self, literals: literals_pb2.LiteralMap, variables: interface_pb2.VariableMap) -> None:
+        """Store each literal over the limit, and put a reference in its place."""
+        for name, literal in literals.literals.items():
+            size = literal.ByteSize()
+            if size <= self._limit or literal.HasField("offloaded_metadata"):
+                continue
+            if size > OFFLOADED_LIMIT:
+                raise ValueTooLarge(
+                    f"{name} has {size} bytes, a value has at most {OFFLOADED_LIMIT}; pass it as a lacewing.File",
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    metadata={"field": name, "bytes": str(size), "limit": str(OFFLOADED_LIMIT)},
+                )
+            identity = literal.hash or f"v1:{digest_literal(literal).hex()}"
+            content = literal.SerializeToString(deterministic=True)
+            literal.Clear()
+            literal.hash = identity
+            literal.offloaded_metadata.uri = self._blobs.upload(content)
+            literal.offloaded_metadata.size_bytes = size
+            literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)
