@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -216,8 +217,33 @@ def stopped(case: Case) -> Iterator[str]:
                 )
 
 
-RULES: Final[tuple[Rule, ...]] = (one_end, outcome, budgets, winner, starts, clocks, stopped)
+def fresh(case: Case) -> Iterator[str]:
+    """No entry of the cache was served after its time to live."""
+    ttl = case.request.task.spec.policy.cache.ttl.ToMilliseconds()
+    if ttl and case.producer is not None and case.execution.cache.status == Cache.STATUS_HIT:
+        age = case.execution.create_time.ToMilliseconds() - case.producer.end_time.ToMilliseconds()
+        if age > ttl:
+            yield f"was answered with an entry of {age} ms, which was to live for {ttl}"
+
+
+RULES: Final[tuple[Rule, ...]] = (one_end, outcome, budgets, winner, starts, clocks, stopped, fresh)
 """What must hold of each execution that has ended."""
+
+
+def one_computes(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """Of executions that would compute the same serialized entry, one does at a time, and none after it succeeded."""
+    by_key: defaultdict[int, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.request.task is bodies.serialized and case.executions and case.attempts:
+            by_key[case.request.inputs["n"]].append(case)
+    for key, same in by_key.items():
+        same.sort(key=lambda case: case.attempts[0].start_time.ToMilliseconds())
+        for before, after in itertools.pairwise(same):
+            if before.execution.state == State.STATE_SUCCEEDED:
+                yield after, f"computed entry {key} again after {before.execution.id.name} had filled it"
+            if before.execution.end_time.ToMilliseconds() > after.attempts[0].start_time.ToMilliseconds():
+                yield after, f"computed entry {key} while {before.execution.id.name} did"
+
 
 _ERRORS: Final[Mapping[str, frozenset[str]]] = {
     bodies.flaky.name: frozenset({"ValueError"}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -31,6 +33,7 @@ class Link:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -39,10 +42,10 @@ class Link:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Breaks every connection without a word to either side, and lets none come about until it is mended."""
+        """Resets every connection, and lets none come about until it is mended."""
         self.is_cut = True
         for writer in self._writers:
-            writer.transport.abort()
+            _reset(writer)
 
     def freeze(self) -> None:
         """Lets nothing through, but keeps the connections."""
@@ -59,16 +62,22 @@ class Link:
         self._listener.close()
         self.cut()
         self._flowing.set()
+        await asyncio.gather(*self._tasks)
         await self._listener.wait_closed()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_cut:
-            writer.transport.abort()
+            _reset(writer)
             return
         try:
             far_reader, far_writer = await self._connect()
         except OSError:
-            writer.transport.abort()  # As if who is there were asked directly.
+            _reset(writer)  # As if who is there were asked directly.
             return
         both = {writer, far_writer}
         self._writers |= both
@@ -78,6 +87,7 @@ class Link:
             await asyncio.gather(self._pass_on(reader, far_writer), self._pass_on(far_reader, writer))
         finally:
             self._writers -= both
+            await asyncio.gather(*(each.wait_closed() for each in both), return_exceptions=True)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,6 +98,15 @@ class Link:
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
-            writer.transport.abort()  # Cut: the other side is to see it as well.
+            _reset(writer)  # Cut: the other side is to see it as well.
         finally:
             writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Breaks a connection, so that the other side learns of it by a reset and not by an end."""
+    if writer.transport.is_closing():
+        return
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()

@@ -25,12 +25,12 @@ import redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults import processes
-from faults.checks import Case, check
+from faults.checks import RECOVERY, TOLERANCE, Case, check, one_computes
 from faults.history import History, Request, State, describe
 from faults.keyspace import check_keys
 from faults.load import Load
 from faults.schedule import SERVERS, Fault, schedule
-from faults.world import World
+from faults.world import GRACE, World
 from lacewing.errors import LacewingError, RefusedError
 from lacewing.v1 import execution_pb2
 
@@ -39,6 +39,8 @@ _QUIET_SECONDS: Final = 90.0
 """By when everything must have ended once the faults are over."""
 _CLEAN_SECONDS: Final = 15.0
 """By when the store and the processes must be tidy once everything has ended."""
+_REST_SECONDS: Final = RECOVERY + GRACE + TOLERANCE + 2.0
+"""How long there are no faults before anything is judged."""
 _AROUND: Final = 3.0
 
 
@@ -85,7 +87,10 @@ async def attack(world: World, load: Load, history: History, faults: Sequence[Fa
             group.create_task(load.run(duration))
             group.create_task(inject(world, faults, history.start))
         print(f"{time.monotonic() - history.start:4.0f} s  all faults are over; coming to rest", flush=True)
+        over = time.monotonic()
         await load.settle(_QUIET_SECONDS)
+        # What goes on although it should not is given the time to be told from what is late.
+        await asyncio.sleep(max(0.0, over + _REST_SECONDS - time.monotonic()))
     finally:
         telling.cancel()
 
@@ -101,6 +106,8 @@ async def examine(world: World, load: Load, history: History, violations: Violat
         if problems := list(check(case)):
             name = case.request.name or case.request.number
             violations.add(f"{case.request.task.name} {name}: {'; '.join(problems)}", tale(case))
+    for case, problem in one_computes(cases):
+        violations.add(f"{case.request.task.name} {case.request.name}: {problem}", tale(case))
     known = {case.request.name for case in cases}
     for name, ran in runs.items():
         if name not in known:
