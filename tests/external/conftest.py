@@ -38,3 +38,11 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
             return node
 
         yield start
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node of each kind for all tests of a module."""
+    started = Node(request.param, tmp_path_factory.mktemp("node"))
+    yield started
+    started.kill()

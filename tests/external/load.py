@@ -36,8 +36,8 @@ class Load:
         """Creates so many more."""
         for number in range(len(self.handles), len(self.handles) + count):
             client = self._client.with_options(request_id=f"request-{number}")
-            self.handles[number] = await self._until_taken(client.submit, bodies.note, str(self._folder), number)
-            self.accepted[number] = time.monotonic()
+            handle = await self._until_taken(client.submit, bodies.note, str(self._folder), number)
+            self.accepted[number], self.handles[number] = time.monotonic(), handle
 
     async def create_until(self, others: asyncio.Future[Any]) -> None:
         """Creates more until something else has ended."""
@@ -57,7 +57,7 @@ class Load:
             assert execution.state == Execution.STATE_SUCCEEDED
             assert execution.failure_count == 0
         runs = {int(line) for line in (self._folder / "runs").read_text().split()}
-        assert runs == set(self.handles)
+        assert runs >= set(self.handles)  # and maybe one that was not acknowledged
 
     async def _until_taken(self, call: Any, *arguments: Any) -> Any:
         async with asyncio.timeout(PATIENCE):

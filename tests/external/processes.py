@@ -6,7 +6,9 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
@@ -35,6 +37,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def borrowed_from(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The tests of other modules, for a module that runs them with fixtures of its own."""
+    return {name: each for module in modules for name, each in vars(module).items() if name.startswith("test_")}
 
 
 class Node:

@@ -150,12 +150,14 @@ async def records(store: Store) -> dict[bytes, ExecutionRecord]:
 
 
 class World:
-    """Two servers on one Valkey, and the event loop they run on."""
+    """Two servers on one store, and the event loop they run on."""
 
-    def __init__(self, directory: Path) -> None:
-        self._valkey = EmbeddedValkey(directory, persist=False)
+    def __init__(self, store: Path | str) -> None:
+        """Starts them, on a Valkey of their own in a directory, or on the Redis of a URL."""
+        self._valkey = EmbeddedValkey(store, persist=False) if isinstance(store, Path) else None
+        url = self._valkey.url if self._valkey is not None else str(store)
         self._runner = asyncio.Runner()
-        self.engines = [Engine(self._valkey.url, name) for name in (b"server-A", b"server-B")]
+        self.engines = [Engine(url, name) for name in (b"server-A", b"server-B")]
         for engine in self.engines:
             self.run(engine.start())
         self.store = self.engines[0].store
@@ -178,4 +180,5 @@ class World:
         for engine in self.engines:
             self.run(engine.store.close())
         self._runner.close()
-        self._valkey.stop()
+        if self._valkey is not None:
+            self._valkey.stop()
