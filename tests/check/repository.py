@@ -146,6 +146,19 @@ def documents() -> Iterator[str]:
                 yield f"{path}: links to {target}, which does not exist"
 
 
+def promises() -> Iterator[str]:
+    """Every test that the page of promises names is there."""
+    path = Path("server") / "PROMISES.md"
+    named = re.findall(r"`(tests/[^`:]*)(?:::(\w+))?`", (ROOT / path).read_text())
+    if not named:
+        yield f"{path}: names no test"
+    for file, test in named:
+        if not (ROOT / file).exists():
+            yield f"{path}: names {file}, which does not exist"
+        elif test and not re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE):
+            yield f"{path}: names {test} of {file}, which does not exist"
+
+
 def diagram() -> Iterator[str]:
     """The picture of the states in the server's README is the one of the table."""
     if f"```mermaid\n{lifecycle.diagram()}```\n" not in (ROOT / "server" / "README.md").read_text():
@@ -159,6 +172,7 @@ RULES: tuple[Callable[[], Iterator[str]], ...] = (
     registries,
     finished,
     documents,
+    promises,
     diagram,
 )
 
