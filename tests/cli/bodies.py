@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lacewing import Backoff, NonRecoverableError, current_attempt, task
-from lacewing.task import AnyTask
+from lacewing.task import AnyTask, RateLimit
 
 
 class Color(Enum):
@@ -91,7 +91,7 @@ def named(name: str, timeout: int = 1, help: str = "none") -> str:  # noqa: A002
     return f"{name} {timeout} {help}"
 
 
-@task(timeout=60, max_losses=1, max_queued=10)
+@task(timeout=60, max_losses=1, max_queued=10, max_concurrency=3, rate_limit=RateLimit(count=100, period=60))
 def underscored(dry_run: bool, max_items: int = 1) -> str:  # noqa: FBT001 it is a task
     """Has inputs with underscores."""
     return f"{dry_run} {max_items}"

@@ -18,7 +18,7 @@ def _submitted(lacewing_cli: Lacewing, task: str, *inputs: str) -> str:
 def test_an_execution_is_shown_in_full(lacewing_cli: Lacewing) -> None:
     """State, attempts, worker, times, cache, labels, inputs and outputs."""
     number = str(uuid.uuid4().int % 10**9)
-    name = _submitted(lacewing_cli, "cli.bodies.add", "--a", number, "--label", "team=red")
+    name = _submitted(lacewing_cli, "cli.bodies.add", "--a", number, "--label", "team=red", "--priority", "high")
     assert lacewing_cli("watch", name).code == 0
     shown = " ".join(lacewing_cli("get", f"default/development/{name}").out.split())
     for told in (
@@ -26,6 +26,7 @@ def test_an_execution_is_shown_in_full(lacewing_cli: Lacewing) -> None:
         "Task default/development/cli.bodies.add@",
         "State SUCCEEDED",
         "Attempts 1",
+        "Priority high",
         "Worker test-worker",
         "Cache populated",
         "Labels team=red",

@@ -90,7 +90,7 @@ def test_tasks_are_listed_and_shown(lacewing_cli: Lacewing) -> None:
     ):
         assert told in shown
     shown = " ".join(lacewing_cli("tasks", "get", "cli.bodies.underscored").out.split())
-    assert "Losses 1 Queued at most 10" in shown
+    assert "Losses 1 Queued at most 10 Running at most 3 Starting at most 100 in 1 min" in shown
     found = lacewing_cli("tasks", "get", "cli.bodies.add", "--output", "json").json
     assert found["task_version"]["spec"]["template"]["interface"]["inputs"]["variables"]["a"]["type"] == {
         "simple": "SIMPLE_TYPE_INTEGER"

@@ -40,6 +40,7 @@ _COMMANDS = {
     "register": _Command("Serve tasks", "Register the tasks of modules.", "_register:register"),
     "tasks": _Command("Look and manage", "List, show, archive and restore tasks.", "_tasks:tasks"),
     "cache": _Command("Look and manage", "Look into the cache, and evict from it.", "_cache:cache"),
+    "audit": _Command("Look and manage", "Check that a task gives equal outputs for equal inputs.", "_audit:audit"),
     "workers": _Command("Look and manage", "List the workers that are connected.", "_workers:workers"),
     "projects": _Command("Look and manage", "List, create and update projects.", "_projects:projects"),
     "config": _Command("Operate a server", "Print the settings that a server would run with."),

@@ -7,10 +7,11 @@ from datetime import datetime
 import click
 
 from lacewing.cli._client import with_client
+from lacewing.cli._findings import finding_rows
 from lacewing.cli._messages import age_text, execution_text, span_text, task_text, time_text
 from lacewing.cli._types import moment, task_id
 from lacewing.cli.options import common_options, settings
-from lacewing.cli.output import document, fields, print_json, print_table, say, show, value_text
+from lacewing.cli.output import document, fields, print_json, print_table, say, show, styled, value_text
 from lacewing.client import Client
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import cache_pb2, identifiers_pb2
@@ -41,10 +42,11 @@ async def list_entries(client: Client, task: identifiers_pb2.TaskId, limit: int)
             time_text(entry.expire_time) if entry.HasField("expire_time") else "-",
             str(entry.size_bytes),
             span_text(entry.compute_duration),
+            styled("NONDETERMINISTIC", "bold red") if entry.HasField("nondeterminism") else "-",
         )
         for entry in found
     ]
-    if not print_table(("KEY", "FILLED BY", "CACHE VERSION", "FILLED", "EXPIRES", "BYTES", "SAVES"), rows):
+    if not print_table(("KEY", "FILLED BY", "CACHE VERSION", "FILLED", "EXPIRES", "BYTES", "SAVES", "AUDIT"), rows):
         say("No entries.")
 
 
@@ -70,6 +72,7 @@ async def get(client: Client, key: str) -> None:
         ("Filled", time_text(entry.create_time)),
         *([("Expires", time_text(entry.expire_time))] if entry.HasField("expire_time") else []),
         ("Saves", span_text(entry.compute_duration)),
+        *finding_rows(entry),
         *((f"Output {name}", value_text(value)) for name, value in outputs.items()),
     ]
     show(fields(rows))
@@ -99,11 +102,14 @@ async def evict(client: Client, task: identifiers_pb2.TaskId | None, key: str, f
 
 @common_options
 @cache.command()
-@click.argument("task", type=task_id)
+@click.argument("task", type=task_id, required=False)
 @with_client
-async def stats(client: Client, task: identifiers_pb2.TaskId) -> None:
-    """Tell what the cache did for TASK since its first execution. Counts of the last second may be missing."""
-    found = await client.cache_stats(task)
+async def stats(client: Client, task: identifiers_pb2.TaskId | None) -> None:
+    """Tell what the cache did for TASK since its first execution, or without TASK for the project.
+
+    Counts of the last second may be missing.
+    """
+    found = await client.cache_stats(task, project="" if task is not None else (await client.get_project()).id)
     if settings().is_json:
         print_json(document(found))
     else:
@@ -113,9 +119,11 @@ async def stats(client: Client, task: identifiers_pb2.TaskId) -> None:
 def _described(stats: cache_pb2.CacheStats) -> list[tuple[str, str]]:
     lookups = stats.hit_count + stats.miss_count
     return [
-        ("Task", task_text(stats.task)),
+        ("Task", task_text(stats.task)) if stats.task.name else ("Project", stats.task.project),
         ("Hits", f"{stats.hit_count}{f' ({stats.hit_count / lookups:.0%})' if lookups else ''}"),
         ("Misses", str(stats.miss_count)),
-        ("Entries", str(stats.entry_count)),
+        ("Entries", f"{stats.entry_count}, {stats.size_bytes:,} bytes"),
+        ("Evicted", f"{stats.eviction_count} to keep the bound"),
+        ("Audits", f"{stats.audit_count}, {stats.mismatch_count} of them found other outputs"),
         ("Saved", f"{span_text(stats.saved_duration)} of computing"),
     ]

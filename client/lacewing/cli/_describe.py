@@ -86,6 +86,8 @@ def described(execution: Execution, interface: interface_pb2.TypedInterface) -> 
     if execution.HasField("progress"):
         yield "Progress", f"{execution.progress.fraction:.0%} {execution.progress.message}"
     yield "Attempts", attempts_text(execution)
+    if execution.priority in {execution_pb2.PRIORITY_HIGH, execution_pb2.PRIORITY_LOW}:
+        yield "Priority", execution_pb2.Priority.Name(execution.priority).removeprefix("PRIORITY_").lower()
     if execution.worker:
         yield "Worker", execution.worker
     if cache_text(execution.cache) != "-":

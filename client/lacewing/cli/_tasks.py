@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import click
 from rich.console import Group, RenderableType
 
 from lacewing.cli._client import with_client
+from lacewing.cli._findings import finding_rows
 from lacewing.cli._inputs import defaults_of
 from lacewing.cli._messages import age_text, span_text, task_text, time_text
 from lacewing.cli._types import task_id
@@ -76,8 +78,16 @@ async def versions(client: Client, task: identifiers_pb2.TaskId, limit: int) -> 
         print_json([document(version) for version in found])
         return
     print_table(
-        ("VERSION", "REGISTERED", "DIGEST"),
-        [(version.id.version, time_text(version.create_time), version.digest) for version in found],
+        ("VERSION", "REGISTERED", "DIGEST", "AUDIT"),
+        [
+            (
+                version.id.version,
+                time_text(version.create_time),
+                version.digest,
+                styled("NONDETERMINISTIC", "bold red") if version.HasField("nondeterminism") else "-",
+            )
+            for version in found
+        ],
     )
 
 
@@ -107,7 +117,8 @@ def _print_changed(task: task_pb2.Task) -> None:
 
 
 def _state(task: task_pb2.Task) -> str:
-    return task_pb2.Task.State.Name(task.state).removeprefix("STATE_")
+    state = task_pb2.Task.State.Name(task.state).removeprefix("STATE_")
+    return f"{state}, NONDETERMINISTIC" if task.HasField("nondeterminism") else state
 
 
 def _described(task: task_pb2.Task, version: task_pb2.TaskVersion) -> Iterator[tuple[str, RenderableType]]:
@@ -120,6 +131,7 @@ def _described(task: task_pb2.Task, version: task_pb2.TaskVersion) -> Iterator[t
     yield "Type", spec.template.type
     yield "Registered", f"{time_text(version.create_time)} (one of {task.version_count})"
     yield "Digest", version.digest
+    yield from finding_rows(version)
     if policy.queue:
         yield "Queue", policy.queue
     if metadata.retries.retries:
@@ -127,9 +139,13 @@ def _described(task: task_pb2.Task, version: task_pb2.TaskVersion) -> Iterator[t
     for name, limit in (
         ("Losses", policy.max_losses if policy.HasField("max_losses") else None),
         ("Queued at most", policy.max_queued if policy.HasField("max_queued") else None),
+        ("Running at most", policy.max_concurrency if policy.HasField("max_concurrency") else None),
     ):
         if limit is not None:
             yield name, str(limit)
+    if policy.HasField("rate_limit"):
+        period = policy.rate_limit.period if policy.rate_limit.HasField("period") else timedelta(seconds=1)
+        yield "Starting at most", f"{policy.rate_limit.count} in {span_text(period)}"
     for name, span in (
         ("Timeout", metadata.timeout if metadata.HasField("timeout") else None),
         ("Queue timeout", policy.queue_timeout if policy.HasField("queue_timeout") else None),
