@@ -106,9 +106,9 @@ async def test_a_wait_ends_before_the_deadline_of_the_call(service: Service) -> 
     task = await service.register()
     created = await service.create(task)
     request = execution_service_pb2.WaitExecutionRequest(id=created.id)
-    response = await service.stubs.executions.WaitExecution(request, timeout=0.2)
+    response = await service.stubs.executions.WaitExecution(request, timeout=1)
     assert response.execution.state == QUEUED
-    response = await service.stubs.executions.Execute(execution(task), timeout=0.2)
+    response = await service.stubs.executions.Execute(execution(task), timeout=1)
     assert response.execution.state == QUEUED
     assert response.execution.HasField("id")
 

@@ -46,6 +46,9 @@ SPECS = {
         ),
     ),
     "cached": spec(timeout=40, cached=True, ignored=("pad",), policy=task_pb2.TaskPolicy(queue_timeout=seconds(20))),
+    "narrow": spec(
+        retries=1, timeout=40, policy=task_pb2.TaskPolicy(backoff=NO_WAIT, max_concurrency=1, queue_timeout=seconds(90))
+    ),
     "once": spec(retries=2, timeout=40, policy=task_pb2.TaskPolicy(idempotent=False, backoff=NO_WAIT)),
 }
 BIG = "x" * (limits.INLINE_INPUTS_BYTES + 1)
