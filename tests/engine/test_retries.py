@@ -119,6 +119,25 @@ async def test_an_error_may_say_when_to_try_again(service: Service) -> None:
     assert (await service.lease(task)).attempt == 2
 
 
+@pytest.mark.parametrize("seconds", [2**62, -(2**62)])
+async def test_a_delay_without_reason_is_brought_into_bounds(service: Service, seconds: int) -> None:
+    """A worker that asks for more than ten years gets ten years, for less than nothing nothing; nothing breaks."""
+    task = await register_retried(service, 1)
+    created = await service.create(task)
+    completed = worker_service_pb2.Completion(token=(await service.lease(task)).token)
+    completed.error.recoverable = True
+    completed.error.retry_delay.seconds = seconds
+    assert not (await service.report(completed)).HasField("error")
+    found = await service.get(created)
+    assert (found.state, found.failure_count) == (QUEUED, 1)
+    if seconds < 0:
+        await service.run(task, 5)
+    else:
+        years = (found.retry_time.seconds - found.create_time.seconds) / (366 * 86_400)
+        assert 9.9 < years < 10.1
+        assert (await service.cancel(created)).state == Execution.STATE_CANCELLED
+
+
 async def test_losses_do_not_use_up_retries(service: Service) -> None:
     """Two losses and two failures are within one retry and two losses; one loss more is a failure of the system."""
     task = await register_retried(service, 2, max_losses=2)

@@ -422,7 +422,9 @@ class TaskError(_message.Message):
     """Output only. The worker it happened on."""
     @_builtins.property
     def retry_delay(self) -> _duration_pb2.Duration:
-        """How long the task asks to wait before another attempt, instead of its back-off. Absent: the back-off decides."""
+        """How long the task asks to wait before another attempt, instead of its back-off; at most ten years, more counts as that,
+        and less than 0 as 0. Absent: the back-off decides.
+        """
 
     @_builtins.property
     def cause(self) -> Global___TaskError:
@@ -573,7 +575,9 @@ class CacheInfo(_message.Message):
         STATUS_SKIPPED: CacheInfo._Status.ValueType  # 7
         """The look-up was left out because the request says `CACHE_MODE_REFRESH`; the execution has not filled the entry (yet)."""
         STATUS_EVICTED: CacheInfo._Status.ValueType  # 8
-        """The execution filled the entry, which was evicted since. Set only where the entry is looked at."""
+        """The execution filled the entry, which was evicted since. Never sent: `CacheService.GetCacheEntry` tells whether an
+        entry is there.
+        """
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
         """What memoization did."""
@@ -595,7 +599,9 @@ class CacheInfo(_message.Message):
     STATUS_SKIPPED: CacheInfo.Status.ValueType  # 7
     """The look-up was left out because the request says `CACHE_MODE_REFRESH`; the execution has not filled the entry (yet)."""
     STATUS_EVICTED: CacheInfo.Status.ValueType  # 8
-    """The execution filled the entry, which was evicted since. Set only where the entry is looked at."""
+    """The execution filled the entry, which was evicted since. Never sent: `CacheService.GetCacheEntry` tells whether an
+    entry is there.
+    """
 
     STATUS_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
