@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2
 from lacewing._channel import CALL_TIMEOUT, open_channel, rpc_errors
 from lacewing._target import TaskReference, execution_id, task_id
 from lacewing.v1 import (
+    audit_pb2,
     cache_pb2,
     cache_service_pb2,
     cache_service_pb2_grpc,
@@ -210,9 +211,16 @@ class Resources:
         with rpc_errors():
             return (await self._tasks.RestoreTask(request, timeout=CALL_TIMEOUT)).task
 
-    async def cache_stats(self, task: TaskReference) -> cache_pb2.CacheStats:
-        """Return what the cache did for a task."""
-        request = cache_service_pb2.GetCacheStatsRequest(task=self._task_id(task))
+    async def cache_stats(self, task: TaskReference | None = None, *, project: str = "") -> cache_pb2.CacheStats:
+        """Return what the cache did for a task, or for all tasks of a project.
+
+        Args:
+            task: The task, whatever its version.
+            project: The project, instead of a task.
+        """
+        request = cache_service_pb2.GetCacheStatsRequest(
+            task=None if task is None else self._task_id(task), project=project
+        )
         with rpc_errors():
             return (await self._cache.GetCacheStats(request, timeout=CALL_TIMEOUT)).stats
 
@@ -245,6 +253,35 @@ class Resources:
         with rpc_errors():
             return (await self._cache.EvictCacheEntries(request, timeout=CALL_TIMEOUT)).evicted_count
 
+    async def audit_entry(self, key: str) -> audit_pb2.AuditResult:
+        """Run the task of a cache entry again with the same inputs, and return what comparing the outputs gives.
+
+        A mismatch marks the entry and the version that filled it. The inputs are those of the execution that filled it,
+        which must still be readable.
+
+        Args:
+            key: The key of the entry, 32 hexadecimal digits.
+        """
+        return await anext(self._audits(cache_service_pb2.AuditTaskRequest(key=key)))
+
+    def audit_sample(self, task: TaskReference, count: int) -> AsyncIterator[audit_pb2.AuditResult]:
+        """Audit cache entries of a task, chosen at random, and yield the results as they come.
+
+        Args:
+            task: The task; with a version, only entries that this version filled are taken.
+            count: How many at most, 1 to 100.
+        """
+        return self._audits(cache_service_pb2.AuditTaskRequest(task=self._task_id(task), sample=count))
+
+    async def _audits(self, request: cache_service_pb2.AuditTaskRequest) -> AsyncIterator[audit_pb2.AuditResult]:
+        call = self._cache.AuditTask(request)
+        try:
+            with rpc_errors():
+                async for response in call:
+                    yield response.result
+        finally:
+            call.cancel()
+
     def workers(self) -> AsyncIterator[worker_service_pb2.Worker]:
         """Yield the workers that are connected to any server, by name."""
         request = worker_service_pb2.ListWorkersRequest()
@@ -268,7 +305,7 @@ class Resources:
             return (await self._projects.GetProject(request, timeout=CALL_TIMEOUT)).project
 
     async def update_project(self, project: project_pb2.Project) -> project_pb2.Project:
-        """Replace the texts of a project, and its state unless that is unspecified."""
+        """Replace the texts of a project, its state unless unspecified, its limits and defaults if they are set."""
         request = project_service_pb2.UpdateProjectRequest(project=project)
         with rpc_errors():
             return (await self._projects.UpdateProject(request, timeout=CALL_TIMEOUT)).project

@@ -26,7 +26,14 @@ from lacewing._values import Values
 from lacewing._window import Inputs, Running, Window
 from lacewing.errors import InputsInvalid, LacewingError
 from lacewing.task import AnyTask, Task
-from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, task_pb2
+from lacewing.v1 import (
+    audit_pb2,
+    cache_service_pb2,
+    execution_pb2,
+    execution_service_pb2,
+    identifiers_pb2,
+    task_pb2,
+)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -190,6 +197,37 @@ class Client(Resources):
         if request.cancel_on_disconnect:
             return await self._outcome(target, self._execute_alone(request))
         return await self._outcome(target, self._stream.submit(request))
+
+    @overload
+    async def audit(
+        self, task: Task[_Parameters, Any], /, *args: _Parameters.args, **inputs: _Parameters.kwargs
+    ) -> audit_pb2.AuditResult: ...
+
+    @overload
+    async def audit(self, task: str | identifiers_pb2.TaskId, /, **inputs: Any) -> audit_pb2.AuditResult: ...
+
+    async def audit(self, task: TaskReference, /, *args: Any, **inputs: Any) -> audit_pb2.AuditResult:
+        """Run a task twice with the same inputs, and return what comparing the outputs gives.
+
+        A mismatch marks the version of the task. The cache is neither read nor filled.
+
+        Args:
+            task: As of `execute`.
+            *args: Its inputs, by position.
+            **inputs: Its inputs, by name.
+
+        Raises:
+            InputsInvalid: The inputs do not fit the interface.
+            TaskNotFound: The task is not registered.
+            RefusedError: It must not run twice, because it is not idempotent.
+        """
+        target = self._target(task)
+        values = (await self._request(target, _named(task, args, inputs))).inputs
+        try:
+            return await anext(self._audits(cache_service_pb2.AuditTaskRequest(task=target.id, inputs=values)))
+        except InputsInvalid:
+            target.refused()
+            raise
 
     @overload
     async def submit(

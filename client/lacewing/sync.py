@@ -27,6 +27,7 @@ from lacewing.client import OptionFields
 from lacewing.errors import CallFailed
 from lacewing.task import AnyTask, Task
 from lacewing.v1 import (
+    audit_pb2,
     cache_pb2,
     execution_pb2,
     identifiers_pb2,
@@ -353,9 +354,9 @@ class Client:
         """Restore an archived task."""
         return self._thread.run(lambda: self._client.restore_task(task))
 
-    def cache_stats(self, task: TaskReference) -> cache_pb2.CacheStats:
-        """Return what the cache did for a task."""
-        return self._thread.run(lambda: self._client.cache_stats(task))
+    def cache_stats(self, task: TaskReference | None = None, *, project: str = "") -> cache_pb2.CacheStats:
+        """Return what the cache did for a task, or for all tasks of a project."""
+        return self._thread.run(lambda: self._client.cache_stats(task, project=project))
 
     def cache_entries(self, task: TaskReference, *, limit: int | None = None) -> Iterator[cache_pb2.CacheEntry]:
         """Yield the cache entries of a task, last filled first, without their outputs."""
@@ -370,6 +371,26 @@ class Client:
     ) -> int:
         """Evict cache entries and return how many they were; see `lacewing.Client.evict_cache`."""
         return self._thread.run(lambda: self._client.evict_cache(task, key=key, created_before=created_before))
+
+    @overload
+    def audit(
+        self, task: Task[_Parameters, Any], /, *args: _Parameters.args, **inputs: _Parameters.kwargs
+    ) -> audit_pb2.AuditResult: ...
+
+    @overload
+    def audit(self, task: str | identifiers_pb2.TaskId, /, **inputs: Any) -> audit_pb2.AuditResult: ...
+
+    def audit(self, task: Any, /, *args: Any, **inputs: Any) -> audit_pb2.AuditResult:
+        """Run a task twice, and return what comparing the outputs gives; see `lacewing.Client.audit`."""
+        return self._thread.run(lambda: self._client.audit(task, *args, **inputs))
+
+    def audit_entry(self, key: str) -> audit_pb2.AuditResult:
+        """Run a cache entry again, and return what comparing gives; see `lacewing.Client.audit_entry`."""
+        return self._thread.run(lambda: self._client.audit_entry(key))
+
+    def audit_sample(self, task: TaskReference, count: int) -> Iterator[audit_pb2.AuditResult]:
+        """Audit cache entries chosen at random, and yield the results; see `lacewing.Client.audit_sample`."""
+        return self._thread.iterate(lambda: self._client.audit_sample(task, count))
 
     def workers(self) -> Iterator[worker_service_pb2.Worker]:
         """Yield the workers that are connected to any server, by name."""
@@ -388,7 +409,7 @@ class Client:
         return self._thread.run(lambda: self._client.get_project(project))
 
     def update_project(self, project: project_pb2.Project) -> project_pb2.Project:
-        """Replace the texts of a project, and its state unless that is unspecified."""
+        """Replace the texts of a project, its state unless unspecified, its limits and defaults if they are set."""
         return self._thread.run(lambda: self._client.update_project(project))
 
     def domains(self) -> Iterable[project_pb2.Domain]:

@@ -45,6 +45,9 @@ class Cache:
     """Whether of several executions that would compute the same result only one does, and the others wait for it."""
     scope: Literal["domain", "project"] = "domain"
     """Which executions share results: those of the same project and domain, or of all domains of the project."""
+    audit_rate: float = 0.0
+    """The share of hits, from 0 to 1, that are run again in the background to see whether the results are the same. If
+    they are not, the task is marked as not deterministic; `lacewing tasks get` and `lacewing cache get` show why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +187,8 @@ class Task(Generic[_Parameters, _Result]):
         unknown = [name for name in cache.ignore if name not in self.interface.typed_interface.inputs.variables]
         if unknown:
             raise ValueError(f"{self.name}: the cache ignores {', '.join(map(repr, unknown))}, which are not inputs")
+        if not 0 <= cache.audit_rate <= 1:
+            raise ValueError(f"{self.name}: the audit rate is from 0 to 1, not {cache.audit_rate}")
         self._metadata.discoverable = True
         self._metadata.discovery_version = cache.version
         self._metadata.cache_serializable = cache.serialize
@@ -193,6 +198,8 @@ class Task(Generic[_Parameters, _Result]):
             self._policy.cache.ttl.CopyFrom(ttl)
         if cache.scope == "project":
             self._policy.cache.scope = task_pb2.CachePolicy.SCOPE_PROJECT
+        if cache.audit_rate:
+            self._policy.cache.audit_rate = cache.audit_rate
 
 
 AnyTask: TypeAlias = Task[..., Any]

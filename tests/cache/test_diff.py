@@ -39,8 +39,8 @@ def record(tree: Any) -> literals_pb2.Literal:
 
 
 def differences(before: Any, after: Any) -> list[str]:
-    pair = [LiteralMap(literals={"o0": each}) for each in (before, after)]
-    return [str(each) for each in literal_map_differences(*pair)]
+    first, second = (LiteralMap(literals={"o0": each}) for each in (before, after))
+    return [str(each) for each in literal_map_differences(first, second)]
 
 
 @make.thorough

@@ -1,0 +1,58 @@
+"""Tasks that keep their word, and some that do not."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from lacewing import Cache, NonRecoverableError, task
+from lacewing.task import AnyTask
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Item:
+    """A part of a record."""
+
+    rate: float
+
+
+@dataclass
+class Quote:
+    """A record."""
+
+    items: list[Item]
+
+
+@task(cache=True, timeout=60, isolation="thread")
+def steady(n: int) -> int:
+    """Keeps its word."""
+    return n + 1
+
+
+@task(cache=True, timeout=60, isolation="thread")
+def drifting(n: int) -> Quote:
+    """Depends on what it was asked before."""
+    return Quote([Item(1.0), Item(n + next(_numbers) / 2)])
+
+
+@task(cache=Cache(audit_rate=1), timeout=60, isolation="thread")
+def watched(n: int) -> int:
+    """Is audited at each hit, and does not keep its word."""
+    return n + next(_numbers)
+
+
+@task(timeout=60, isolation="thread")
+def broken(n: int) -> int:
+    """Fails for good."""
+    raise NonRecoverableError(f"cannot do {n}", code="Broken")
+
+
+@task(timeout=60, isolation="thread", idempotent=False)
+def once(n: int) -> int:
+    """Must not run twice."""
+    return n
+
+
+ALL: list[AnyTask] = [steady, drifting, watched, broken, once]
