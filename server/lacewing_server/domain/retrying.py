@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lacewing.v1 import execution_pb2, task_pb2
-from lacewing_server.domain import lifecycle, limits
+from lacewing_server.domain import lifecycle, task_errors
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
@@ -70,7 +70,7 @@ def after_failure(
             final_state, _noted(error, f"retries exhausted: {failures} of {task.max_failures} attempts failed")
         )
     if error.HasField("retry_delay"):
-        return Retry(min(max(milliseconds(error.retry_delay), 0), limits.DURATION_MAX_SECONDS * 1_000))
+        return Retry(task_errors.retry_delay(error))
     return Retry(backoff(task.version.spec.policy.backoff, failures, spread))
 
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, worker_service_pb2
-from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying
+from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying, task_errors
 from lacewing_server.domain.errors import DomainError, Violation, invalid_field
 from lacewing_server.domain.record import BIG_INPUTS, FILLS_CACHE, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
@@ -342,24 +342,7 @@ class Attempts:
         return attempt.SerializeToString()
 
     def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
-        error = execution_pb2.TaskError()
-        error.CopyFrom(given)
-        error.kind = error.kind or execution_pb2.TaskError.KIND_USER
-        error.worker = record.worker.decode()
-        if not error.HasField("time"):
-            error.time.FromMilliseconds(self._store.now_ms())
-        link, depth = error, 0
-        while True:
-            link.code = link.code[: limits.ERROR_CODE_MAX]
-            link.message = link.message[: limits.ERROR_MESSAGE_MAX]
-            link.stack_trace = link.stack_trace[-limits.STACK_TRACE_MAX :]
-            depth += 1
-            if not link.HasField("cause"):
-                return error
-            if depth >= limits.CAUSES_MAX:
-                link.ClearField("cause")
-                return error
-            link = link.cause
+        return task_errors.normalized(given, worker=record.worker.decode(), now_ms=self._store.now_ms())
 
 
 def parse_outputs(record: ExecutionRecord) -> literals_pb2.LiteralMap:
