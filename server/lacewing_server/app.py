@@ -53,7 +53,7 @@ from lacewing_server.rpc.tasks import TaskServicer
 from lacewing_server.rpc.work_stream import WorkStreams
 from lacewing_server.rpc.workers import WorkerServicer
 from lacewing_server.settings import Settings
-from lacewing_server.store.redis.pipeline import CommandError, StoreUnavailableError
+from lacewing_server.store.redis.link import CommandError, StoreUnavailableError
 from lacewing_server.store.redis.requirements import UnsuitableRedisError
 from lacewing_server.store.redis.store import Store
 from lacewing_server.valkey import EmbeddedValkey, ValkeyStartError

@@ -21,7 +21,7 @@ from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.settings import Settings, SettingsError, load_settings
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.address import shown
-from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.link import StoreUnavailableError
 from lacewing_server.store.redis.store import Store
 from lacewing_server.valkey import SOCKET_NAME
 

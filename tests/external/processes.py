@@ -53,7 +53,9 @@ class Node:
         directory: Where it keeps its files.
     """
 
-    def __init__(self, kind: str, directory: Path, *options: str, port: int = 0, sentinel: bool = False) -> None:
+    def __init__(
+        self, kind: str, directory: Path, *options: str, port: int = 0, sentinel: bool = False, password: str = ""
+    ) -> None:
         """Starts it and waits until it answers.
 
         Args:
@@ -62,11 +64,14 @@ class Node:
             *options: Its options, as on a command line.
             port: Where it listens; 0 takes a free one.
             sentinel: Whether it is a Sentinel; then the options are the lines of its file.
+            password: What it asks for, if anything.
         """
         self.port = port or free_port()
+        self._password = password or None
         self.directory = directory
         directory.mkdir(exist_ok=True, parents=True)
-        common = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", "log")
+        secret = ("--requirepass", password) if password else ()
+        common = (*secret, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", "log")
         # It ends with the tests, however they end.
         self._command = [*valkey._launcher()[:-1], binary(kind)]
         if sentinel:
@@ -89,7 +94,7 @@ class Node:
 
     def connect(self, **options: Any) -> redis.Redis:
         """A client of it."""
-        return redis.Redis(port=self.port, **options)
+        return redis.Redis(port=self.port, password=self._password, **options)
 
     def start(self) -> None:
         """Starts it, and waits until it listens."""

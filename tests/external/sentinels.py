@@ -19,27 +19,37 @@ _DOWN_MS: Final = 500
 class Deployment:
     """Three nodes, one of them the master, and three Sentinels.
 
+    Args:
+        kind: Which program.
+        directory: Where they keep their files.
+        stack: Ends them.
+        passwords: Of the nodes and of the Sentinels, if any.
+
     Attributes:
         nodes: The nodes; the first one is the master at the beginning.
         sentinels: The Sentinels.
     """
 
-    def __init__(self, kind: str, directory: Path, stack: ExitStack) -> None:
-        """Starts everything, and waits until the Sentinels know all that there is."""
-        master = Node(kind, directory / "node-0", "--repl-diskless-sync-delay", "0")
+    def __init__(self, kind: str, directory: Path, stack: ExitStack, passwords: tuple[str, str] = ("", "")) -> None:
+        own, of_sentinels = passwords
+        common = ("--repl-diskless-sync-delay", "0", *(("--masterauth", own) if own else ()))
+        master = Node(kind, directory / "node-0", *common, password=own)
         self.nodes = [master]
         stack.callback(self._kill)
         self.sentinels: list[Node] = []
         for number in range(1, 1 + _REPLICAS):
-            replica = ("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0")
-            self.nodes.append(Node(kind, directory / f"node-{number}", *replica))
+            replica = ("--replicaof", f"127.0.0.1 {master.port}", *common)
+            self.nodes.append(Node(kind, directory / f"node-{number}", *replica, password=own))
         for number in range(_SENTINELS):
-            lines = (
+            lines = [
                 f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 2",
                 f"sentinel down-after-milliseconds {SERVICE} {_DOWN_MS}",
                 f"sentinel failover-timeout {SERVICE} 3000",
-            )
-            self.sentinels.append(Node(kind, directory / f"sentinel-{number}", *lines, sentinel=True))
+            ]
+            if own:
+                lines += [f"sentinel auth-pass {SERVICE} {own}", f"sentinel sentinel-pass {of_sentinels}"]
+            folder = directory / f"sentinel-{number}"
+            self.sentinels.append(Node(kind, folder, *lines, sentinel=True, password=of_sentinels))
 
     @property
     def url(self) -> str:

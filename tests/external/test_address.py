@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from external.processes import Node, free_port
 from lacewing_server.settings import load_settings
 from lacewing_server.store.redis.address import Address, shown
-from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.link import StoreUnavailableError
 from lacewing_server.testing import ServerProcessError, start_server
 from server.world import connect, interface
 

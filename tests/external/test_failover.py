@@ -49,6 +49,25 @@ async def test_nothing_confirmed_is_lost_when_the_master_is_killed(deployment: D
         assert "Traceback" not in server.log
 
 
+async def test_nodes_and_sentinels_may_want_passwords(kind: str, tmp_path: Path) -> None:
+    """Each its own; they are not told to anybody, also when the master is lost."""
+    with ExitStack() as stack:
+        deployment = Deployment(kind, tmp_path, stack, ("0pen", "sesam3"))
+        await deployment.until_complete()
+        url = deployment.url.replace("://", "://:0pen@") + "?sentinel_password=sesam3"
+        with start_server(redis=url, redis_replicas=1, log_level="info", **SETTINGS) as server:
+            async with calling(server) as client, program(server):
+                load = Load(client, tmp_path)
+                await load.create(5)
+                deployment.nodes[0].kill()
+                await load.create(5)
+                await load.check()
+            assert "connecting again" in server.log
+            assert "0pen" not in server.log
+            assert "sesam3" not in server.log
+            assert "Traceback" not in server.log
+
+
 async def test_a_master_that_is_replaced_in_order_is_left(deployment: Deployment, tmp_path: Path) -> None:
     """An operator's failover under load, with all replicas confirming: the server leaves the old master for the new."""
     with start_server(redis=deployment.url, redis_replicas=2, **SETTINGS) as server:

@@ -24,7 +24,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.link import StoreUnavailableError
 
 _SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PORT: Final = 26_379

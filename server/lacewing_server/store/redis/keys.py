@@ -40,7 +40,7 @@ key                    type         content
 ``n:<project ref>``    string       how many executions of a project wait
 ``ch:<server>``        channel      news for one server
 ``ch:all``             channel      news for all servers
-``ch:confirm``         channel      what nobody listens to, see ``pipeline.Confirmation``
+``ch:confirm``         channel      what nobody listens to, see ``link.Confirmation``
 =====================  ===========  ================================================================================
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from lacewing_server.store.redis.pipeline import StoreUnavailableError
+from lacewing_server.store.redis.link import StoreUnavailableError
 
 _REDIS: Final = (7, 0)
 _VALKEY: Final = (7, 2)

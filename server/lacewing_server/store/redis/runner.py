@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from lacewing_server.store.redis.pipeline import CommandError, Pipeline, Reply
+from lacewing_server.store.redis.link import CommandError, Reply
+from lacewing_server.store.redis.pipeline import Pipeline
 from lacewing_server.store.redis.scripts import SCRIPTS, Script
 
 _BATCH_MAX: Final = 64

@@ -20,14 +20,8 @@ from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRe
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.address import Address
 from lacewing_server.store.redis.keys import Keys
-from lacewing_server.store.redis.pipeline import (
-    TIMEOUT_SECONDS,
-    CommandError,
-    Confirmation,
-    Pipeline,
-    Reply,
-    StoreUnavailableError,
-)
+from lacewing_server.store.redis.link import CommandError, Confirmation, Reply, StoreUnavailableError
+from lacewing_server.store.redis.pipeline import TIMEOUT_SECONDS, Pipeline
 from lacewing_server.store.redis.requirements import UnsuitableRedisError, unsuitable
 from lacewing_server.store.redis.runner import Runner
 from lacewing_server.store.redis.scripts import SCRIPTS
