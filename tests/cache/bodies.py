@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
-from lacewing import Cache, NonRecoverableError, task
+from lacewing import Backoff, Cache, NonRecoverableError, current_attempt, task
 from lacewing.task import AnyTask
 
 _numbers = itertools.count(1)
@@ -55,4 +56,14 @@ def once(n: int) -> int:
     return n
 
 
-ALL: list[AnyTask] = [steady, drifting, watched, broken, once]
+@task(timeout=60, retries=1, backoff=Backoff(initial=0))
+def keyed(path: str) -> list[str]:
+    """Gives the idempotency keys of both of its attempts."""
+    key = current_attempt().idempotency_key
+    if current_attempt().attempt == 1:
+        Path(path).write_text(key)
+        raise ValueError("once more")
+    return [Path(path).read_text(), key]
+
+
+ALL: list[AnyTask] = [steady, drifting, watched, broken, once, keyed]

@@ -240,6 +240,7 @@ async def test_a_hit_is_audited_in_the_background(service: Service) -> None:
     (audit,) = await audits_of(service, task)
     assert audit.audit.key == first.cache.key
     assert audit.audit.baseline == first.id
+    assert audit.priority == execution_pb2.PRIORITY_LOW
     await service.succeed(lease, 6)
 
     async def marked() -> bool:
