@@ -34,6 +34,9 @@ KILLABLE = "killable"
 NOBODY = "nobody"
 """The queue that no worker serves."""
 
+NARROW = 2
+"""How many attempts of `narrow` may run at a time."""
+
 _BACKOFF = lacewing.Backoff(initial=0.1, max=0.5)
 _STEP = 0.05
 
@@ -178,6 +181,14 @@ def big(given: str, size: int) -> str:
         return f"{identity}/{len(given)}/" + "x" * size
 
 
+@lacewing.task(name="faults.narrow", queue=KILLABLE, timeout=20, max_concurrency=NARROW)
+def narrow(n: int) -> str:
+    """Runs a few times at once, and no more."""
+    with _noted() as identity:
+        _live(0.2)
+        return identity
+
+
 @lacewing.task(name="faults.cached", queue=SHARED, timeout=20, cache=True)
 def cached(n: int) -> str:
     """Is memoized; a third of its executions fails."""
@@ -206,6 +217,6 @@ def serialized(n: int) -> str:
 
 ALL: list[AnyTask] = [
     *(quick, eager, slow, flaky, broken, hopeless, overdue, endless, hurried, ignored, once, big),
-    *(cached, brief, serialized),
+    *(narrow, cached, brief, serialized),
 ]
 """Everything that is registered."""

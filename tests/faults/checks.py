@@ -29,6 +29,8 @@ RECOVERY: Final = 6.0
 that connect again."""
 
 _EARLY: Final = 0.05
+_OUTPUT_PARTS: Final = 3
+_ESTIMATE_MS: Final = 100
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Case:
     """As each server gives it at the end; none if they do not."""
     attempts: Sequence[Attempt]
     runs: Sequence[Run]
+    text: str = ""
+    """What the execution gave, large outputs fetched."""
     producer: Execution | None = None
     """For a hit: the execution that computed its outputs, None if there is none."""
     problems: list[str] = field(default_factory=list)
@@ -76,8 +80,8 @@ def one_end(case: Case) -> Iterator[str]:
     ends |= {_end(seen.execution) for seen in case.request.seen}
     if len(ends) > 1:
         yield f"ended in {len(ends)} ways: {sorted(ends)}"
-    if case.request.outputs is not None and case.request.outputs != output(case.execution):
-        yield f"gave {case.request.outputs!r} to who waited, and {output(case.execution)!r} afterwards"
+    if case.request.outputs is not None and case.request.outputs != case.text:
+        yield f"gave {case.request.outputs!r} to who waited, and {case.text!r} afterwards"
 
 
 def outcome(case: Case) -> Iterator[str]:
@@ -136,7 +140,11 @@ def winner(case: Case) -> Iterator[str]:
         if execution.HasField("outputs"):
             yield "has outputs, and did not succeed"
         return
-    name, attempt, pid = output(execution).split("/")[:3]
+    parts = case.text.split("/", _OUTPUT_PARTS)
+    if len(parts) < _OUTPUT_PARTS:
+        yield f"gave no output of a body: {execution.outputs}"
+        return
+    name, attempt, pid = parts[:_OUTPUT_PARTS]
     if execution.cache.status == Cache.STATUS_HIT:
         if name != execution.cache.producer.name:
             yield f"was answered with the output of {name}, and says it is of {execution.cache.producer.name}"
@@ -150,8 +158,8 @@ def winner(case: Case) -> Iterator[str]:
     if (name, int(attempt)) != (execution.id.name, execution.attempt_count):
         yield f"gave the output of {name}/{attempt}, and its attempt {execution.attempt_count} succeeded"
     if not any((run.attempt, run.pid, run.ending) == (int(attempt), int(pid), "end") for run in case.runs):
-        yield f"gave an output that no body returned: {output(execution)[:80]}"
-    if case.request.task is bodies.big and output(execution).split("/", 3)[3] != _big(case.request):
+        yield f"gave an output that no body returned: {case.text[:80]}"
+    if case.request.task is bodies.big and parts[_OUTPUT_PARTS] != _big(case.request):
         yield "gave an output that is not whole"
 
 
@@ -251,6 +259,22 @@ _ERRORS: Final[Mapping[str, frozenset[str]]] = {
     bodies.cached.name: frozenset({"ValueError"}),
     bodies.serialized.name: frozenset({"ValueError"}),
 }
+
+
+def no_more_than_allowed(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """No more attempts run at a time than their task allows."""
+    changes: list[tuple[int, int, Case]] = []
+    for case in cases:
+        if case.request.task is bodies.narrow and case.executions:
+            for attempt in case.attempts:
+                # Its end is a server's estimate of the store's time: a little earlier is safe to say.
+                end = max(attempt.end_time.ToMilliseconds() - _ESTIMATE_MS, attempt.start_time.ToMilliseconds())
+                changes += [(attempt.start_time.ToMilliseconds(), 1, case), (end, -1, case)]
+    running = 0
+    for at, change, case in sorted(changes, key=lambda each: each[:2]):
+        running += change
+        if running > bodies.NARROW:
+            yield case, f"was one of {running} that ran at {case.history.monotonic(at) - case.history.start:.3f}"
 
 
 def output(execution: Execution) -> str:

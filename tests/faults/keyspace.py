@@ -17,12 +17,12 @@ from lacewing_server.store.redis import codec
 
 LASTING: Final = (
     *("ix:", "m:", "mx:", "ml:", "me", "mz", "mo", "ms:", "mp:"),
-    *("t:", "tv:", "tn:", "catalog", "p", "servers"),
+    *("t:", "tv:", "tn:", "catalog", "p", "servers", "n:"),
 )
 """What has no end of its own: indexes, which are trimmed; cache entries without a time to live, and the books and
-statistics of the cache; what is registered; the servers."""
+statistics of the cache; what is registered; the servers; how many executions of a project wait."""
 
-_QUIET: Final = ("q:", "run:", "mw:", "w:", "timer")
+_QUIET: Final = ("q:", "run:", "mw:", "w:", "c:", "timer")
 """What there is only while executions have not ended."""
 
 
@@ -46,6 +46,8 @@ def check_keys(store: redis.Redis, executions: Mapping[str, Execution]) -> Itera
             value: Any = store.get(key)
             if value is not None and not lifecycle.is_terminal(codec.unpack_record(name[2:], value).state):
                 yield f"{shown}: has not ended"
+        if shown.startswith("n:") and store.get(key) != b"0":
+            yield f"{shown}: {store.get(key)!r} executions are said to wait"
         if shown.startswith("m:"):
             yield from _check_entry(shown, store.get(key), executions)
     members: Any = store.smembers(f"{PREFIX}servers")

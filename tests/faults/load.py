@@ -79,6 +79,7 @@ KINDS: Final = (
     Kind(bodies.ignored, 2, _number),
     Kind(bodies.once, 6, _number),
     Kind(bodies.big, 5, _sizes),
+    Kind(bodies.narrow, 6, _number),
     Kind(bodies.cached, 6, _key),
     Kind(bodies.brief, 6, _key),
     Kind(bodies.serialized, 10, lambda chance: {"n": chance.randrange(40)}),
@@ -124,6 +125,12 @@ class Load:
             await asyncio.wait(self._under_way, timeout=seconds)
         for task in list(self._under_way):
             task.cancel()
+
+    async def result(self, request: Request) -> str:
+        """The result of an execution that succeeded, fetched if it is large."""
+        client = self._clients[request.number % len(self._clients)]
+        result: str = await client.handle(request.name, request.task).result()
+        return result
 
     async def read(self, request: Request) -> tuple[list[execution_pb2.Execution], list[execution_pb2.Attempt]]:
         """Reads an execution from every server, and its attempts from one."""

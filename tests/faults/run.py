@@ -25,7 +25,7 @@ import redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults import processes
-from faults.checks import RECOVERY, TOLERANCE, Case, check, one_computes
+from faults.checks import RECOVERY, TOLERANCE, Case, check, no_more_than_allowed, one_computes
 from faults.history import History, Request, State, describe
 from faults.keyspace import check_keys
 from faults.load import Load
@@ -106,7 +106,7 @@ async def examine(world: World, load: Load, history: History, violations: Violat
         if problems := list(check(case)):
             name = case.request.name or case.request.number
             violations.add(f"{case.request.task.name} {name}: {'; '.join(problems)}", tale(case))
-    for case, problem in one_computes(cases):
+    for case, problem in [*one_computes(cases), *no_more_than_allowed(cases)]:
         violations.add(f"{case.request.task.name} {case.request.name}: {problem}", tale(case))
     known = {case.request.name for case in cases}
     for name, ran in runs.items():
@@ -141,6 +141,8 @@ async def read(load: Load, history: History) -> list[Case]:
             return case
         try:
             case.executions, case.attempts = await load.read(request)
+            if case.execution.state == State.STATE_SUCCEEDED:
+                case.text = await load.result(request)
         except RefusedError as error:
             case.problems.append(f"was accepted, and is gone: {error}")
         except LacewingError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faults import bodies
-from faults.checks import Case, check, one_computes
+from faults.checks import Case, check, no_more_than_allowed, one_computes
 from faults.history import History, Outage, Request, Run, Seen, State, clear_time, intersection, union
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2
@@ -48,7 +48,8 @@ def made(
         attempt.state = Attempt.STATE_FAILED if state == State.STATE_FAILED else Attempt.STATE_TIMED_OUT
     request.seen.append(Seen(start + seconds, "wait", execution))
     runs = [Run(name, 1, 77, "w0-1", start, start + seconds, ending)]
-    return Case(request, history, [execution, Execution.FromString(execution.SerializeToString())], [attempt], runs)
+    executions = [execution, Execution.FromString(execution.SerializeToString())]
+    return Case(request, history, executions, [attempt], runs, f"{name}/1/77")
 
 
 def test_what_keeps_all_promises_is_not_reproached(tmp_path: Path) -> None:
@@ -76,6 +77,7 @@ def _give(output: str) -> Change:
     def change(case: Case) -> None:
         for execution in case.executions:
             execution.outputs.literals["o0"].scalar.primitive.string_value = output
+        case.text = output
 
     return change
 
@@ -184,6 +186,15 @@ def test_two_that_compute_the_same_entry_are_told(tmp_path: Path) -> None:
     assert list(one_computes([failed, again])) == []
     meanwhile = made(tmp_path, bodies.serialized, name="c", start=100.2)
     assert ["while" in problem for _, problem in one_computes([failed, meanwhile])] == [True]
+
+
+def test_too_many_at_a_time_are_told(tmp_path: Path) -> None:
+    """Two attempts of `narrow` may run; a third one that begins when one has ended does no harm."""
+    two = [made(tmp_path, bodies.narrow, name=name, start=start) for name, start in (("a", 100.0), ("b", 100.3))]
+    third = made(tmp_path, bodies.narrow, name="c", start=100.5)
+    assert list(no_more_than_allowed([*two, third])) == []
+    third = made(tmp_path, bodies.narrow, name="c", start=100.35)
+    assert [case.request.name for case, _ in no_more_than_allowed([*two, third])] == ["c"]
 
 
 def test_intervals() -> None:

@@ -40,10 +40,12 @@ _PAUSE: Final = 0.1
 class UnaryWorker:
     """Leases, runs and completes, a few bodies at a time."""
 
-    def __init__(self, stubs: list[WorkerServiceStub], tasks: dict[str, AnyTask], name: str, queue: str) -> None:
+    def __init__(
+        self, stubs: list[WorkerServiceStub], values: Values, tasks: dict[str, AnyTask], name: str, queue: str
+    ) -> None:
+        self._values = values
         self._stubs = itertools.cycle(stubs)
         self._tasks = tasks
-        self._values = Values(Blobs("127.0.0.1:1", None))  # no value here is large
         self._name = name
         self._offer = pb.Offer(task_types=["python-task"], task_names=sorted(tasks), queues=[queue])
         self._running: set[asyncio.Task[None]] = set()
@@ -128,7 +130,10 @@ async def main() -> None:
     tasks = {task.name: task for task in load_tasks([str(Path(__file__).with_name("bodies.py"))])}
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(open_channel(each)) for each in _addresses(arguments.ports)]
-        worker = UnaryWorker([WorkerServiceStub(each) for each in channels], tasks, arguments.name, arguments.queue)
+        values = Values(Blobs("ipv4:" + ",".join(_addresses(arguments.ports)), None))
+        stack.callback(values.close)
+        stubs = [WorkerServiceStub(each) for each in channels]
+        worker = UnaryWorker(stubs, values, tasks, arguments.name, arguments.queue)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stopping.set)
         sys.stderr.write("Connected to whichever server answers.\n")
         await worker.run()

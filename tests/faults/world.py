@@ -135,7 +135,7 @@ class World:
 
     def _server_command(self, server: str) -> list[str]:
         settings = {"port": self._ports[server], "redis": f"redis://127.0.0.1:{self.links[f'redis-{server}'].port}"}
-        settings |= {"key-prefix": PREFIX, **_SERVER_SETTINGS}
+        settings |= {"key-prefix": PREFIX, "data-dir": str(self._directory / "data"), **_SERVER_SETTINGS}
         flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [str(Path(sys.executable).with_name("lacewing")), "serve", *flags]
 
