@@ -12,7 +12,6 @@ from lacewing.v1 import cache_service_pb2, project_pb2, project_service_pb2, tas
 from server.contract import refusal_of
 from server.world import execution, registration
 
-
 DRAINED = worker_service_pb2.Completion.Abandoned(reason="drained")
 
 
@@ -155,7 +154,7 @@ async def test_a_domain_comes_before_its_project(shop: Shop) -> None:
 
 
 async def test_a_change_applies_to_executions_created_later(shop: Shop) -> None:
-    """Those that exist keep their clocks; an update without defaults leaves them, one with an empty message ends them."""
+    """Those that exist keep their clocks; without defaults an update leaves them, an empty message ends them."""
     await shop.create(defaults={"task": {"attempt_timeout": "10s"}})
     await shop.register()
     await shop.execute()
