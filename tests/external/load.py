@@ -36,7 +36,7 @@ class Load:
         """Creates so many more."""
         for number in range(len(self.handles), len(self.handles) + count):
             client = self._client.with_options(request_id=f"request-{number}")
-            handle = await self._until_taken(client.submit, bodies.note, str(self._folder), number)
+            handle = await self.until_taken(client.submit, bodies.note, str(self._folder), number)
             self.accepted[number], self.handles[number] = time.monotonic(), handle
 
     async def create_until(self, others: asyncio.Future[Any]) -> None:
@@ -50,16 +50,17 @@ class Load:
 
     async def check(self) -> None:
         """Waits for the end of all that was accepted, and checks that each succeeded, with its own result."""
-        results = await asyncio.gather(*(self._until_taken(handle.result) for handle in self.handles.values()))
+        results = await asyncio.gather(*(self.until_taken(handle.result) for handle in self.handles.values()))
         assert results == list(self.handles)
         for handle in self.handles.values():
-            execution = await self._until_taken(handle.status)
+            execution = await self.until_taken(handle.status)
             assert execution.state == Execution.STATE_SUCCEEDED
             assert execution.failure_count == 0
         runs = {int(line) for line in (self._folder / "runs").read_text().split()}
         assert runs >= set(self.handles)  # and maybe one that was not acknowledged
 
-    async def _until_taken(self, call: Any, *arguments: Any) -> Any:
+    async def until_taken(self, call: Any, *arguments: Any) -> Any:
+        """Repeats a call while it is told that the store is not available."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import redis
 
+import lacewing
 from cluster import bodies
 from cluster.world import calling, program
+from external.load import Load
 from lacewing_server import valkey
 from lacewing_server.testing import start_server
 from lacewing_server.valkey import EmbeddedValkey, ValkeyStartError
@@ -112,6 +114,21 @@ async def test_the_server_starts_it_again(directory: Path) -> None:
             assert await asyncio.gather(*(handle.result() for handle in handles)) == list(range(40))
             assert pid_of(directory) != old
             assert server.log.count("the embedded Valkey ended (-9); starting it again") == 1
+
+
+async def test_a_valkey_without_a_file_comes_back_empty(directory: Path) -> None:
+    """With persist=false everything is gone with it; the server takes new work nevertheless."""
+    with start_server(data_dir=directory, persist=False) as server:
+        async with calling(server) as client, program(server):
+            lost = await client.submit(bodies.add, a=1)
+            await lost.result()
+            old = pid_of(directory)
+            os.kill(old, signal.SIGKILL)
+            load = Load(client, directory)
+            await load.until_taken(client.register, *bodies.ALL)
+            assert await load.until_taken(client.execute, bodies.add, 2) == 3
+            with pytest.raises(lacewing.errors.ExecutionNotFound):
+                await lost.status()
 
 
 async def test_the_server_goes_on_trying(directory: Path) -> None:

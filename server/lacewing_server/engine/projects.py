@@ -82,6 +82,9 @@ class Projects:
         project_id = project_id or self.default_project
         generation = self.generation
         value = await self._store.call("HGET", self._store.keys.projects, project_id)
+        if value is None and project_id == self.default_project:  # the store has been emptied since the start
+            await self.start()
+            value = await self._store.call("HGET", self._store.keys.projects, project_id)
         if value is None:
             raise DomainError(
                 errors_pb2.ERROR_REASON_PROJECT_NOT_FOUND,
