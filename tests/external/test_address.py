@@ -112,6 +112,20 @@ def test_config_shows_the_address_without_its_password() -> None:
     assert SECRET not in repr(load_settings(redis=url))
 
 
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+sentinel"])
+def test_sentinels_that_are_not_there_are_named(scheme: str) -> None:
+    """The line says where they were looked for, and nothing of how."""
+    ports = [free_port(), free_port()]
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    url = f"{scheme}://user:{SECRET}@{hosts}/main?sentinel_password={SECRET}"
+    with pytest.raises(ServerProcessError) as raised, start_server(redis=url):
+        pass
+    assert f"the Sentinels at 127.0.0.1:{ports[0]}, 127.0.0.1:{ports[1]} do not answer" in str(raised.value)
+    assert "no living master 'main'" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 2  # the first one is that of the error itself
+    assert SECRET not in str(raised.value)
+
+
 @pytest.fixture
 def secured(start_node: Callable[..., Node], tmp_path: Path) -> str:
     """The URL, without options, of a Redis that speaks TLS only and wants a certificate and a password."""

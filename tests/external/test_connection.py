@@ -99,7 +99,7 @@ async def test_subscriptions_are_renewed(kind: str, start_node: Callable[..., No
     """Also when nobody was told that the connection is dead, and nothing is ever sent on it."""
     node = start_node(kind)
     async with linked(node) as link, connected(link) as (store, subscribed):
-        assert len(subscribed) == 1
+        await until(lambda: len(subscribed) == 1)
         getattr(link, how)()
         with node.connect() as client:
             channel = store.keys.channel(store.server)

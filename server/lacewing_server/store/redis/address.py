@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -47,7 +47,7 @@ class Address:
         Raises:
             StoreUnavailableError: If it is no such URL. The text holds nothing of a password.
         """
-        self._sentinel: Sentinel | None = None
+        self._sentinel: _Sentinels | None = None
         scheme = url.partition("://")[0]
         try:
             if scheme in _SENTINEL_SCHEMES:
@@ -87,7 +87,7 @@ class Address:
         own = {name: arguments.pop(f"sentinel_{name}", None) for name in ("username", "password")}
         tls = {name: value for name, value in arguments.items() if name.startswith("ssl_")} | {"ssl": is_tls}
         patience = timeout / _SENTINEL_SHARE
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py
+        self._sentinel = _Sentinels(  # type: ignore[no-untyped-call] # redis-py
             [_host_and_port(each) for each in hosts.split(",")],
             sentinel_kwargs={
                 **own,
@@ -102,6 +102,22 @@ class Address:
         return SentinelConnectionPool(  # type: ignore[no-untyped-call] # redis-py
             unquote(service), self._sentinel, **(arguments | tls)
         )
+
+
+class _Sentinels(Sentinel):
+    """Sentinels whose errors tell where they are, and not how they are spoken to."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            master: tuple[str, int] = await super().discover_master(service_name)  # type: ignore[no-untyped-call] # redis-py
+        except MasterNotFoundError:
+            ways = [client.connection_pool.connection_kwargs for client in self.sentinels]
+            places = ", ".join(f"{way['host']}:{way['port']}" for way in ways)
+            # Not the error's text: it holds all options of the connections.
+            raise MasterNotFoundError(
+                f"the Sentinels at {places} do not answer, refuse us, or know no living master {service_name!r}"
+            ) from None
+        return master
 
 
 def shown(url: str) -> str:
