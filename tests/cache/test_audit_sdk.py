@@ -170,3 +170,41 @@ def test_an_entry_is_of_the_task_that_is_named(cli: Lacewing, client: lacewing.s
     assert ran.code == 2
     assert "is no entry of cache.bodies.drifting" in ran.err
     assert not cli("audit", "cache.bodies.broken", "--sample", "3").code
+
+
+# --- projects
+
+
+def test_projects_have_defaults_and_a_bound_of_their_cache(cli: Lacewing) -> None:
+    """Given one by one, shown on one line, and taken away again."""
+    ran = cli("projects", "create", "mill", "--cache-max-bytes", "1000", "--default", "attempt-timeout=10m")
+    assert ran.code == 0
+    assert "1,000 bytes of cache" in ran.out
+    assert "attempt-timeout 10 min" in ran.out
+    arguments = ["--default", "production:retention=30d", "--default", "max_losses=5", "--default", "attempt-timeout="]
+    ran = cli("projects", "update", "mill", *arguments)
+    assert "max-losses 5, production:retention 30 d" in ran.out
+    assert "attempt-timeout" not in ran.out
+    assert "1,000 bytes of cache" in ran.out
+    arguments = ["--default", "production:retention=", "--default", "max_losses=", "--cache-max-bytes", "0"]
+    document = cli("projects", "update", "mill", *arguments, "--output", "json").json
+    assert document["defaults"] == {"task": {}, "domains": {}}
+    assert "cache_max_bytes" not in document["limits"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("deadline", "is no default: write NAME=VALUE"),
+        ("speed=1", "is no default: write NAME=VALUE"),
+        ("a:b:deadline=1s", "is no default: write NAME=VALUE"),
+        ("deadline=soon", "is no span of time"),
+        ("max_losses=few", "is no number of losses"),
+        ("moon:deadline=1s", "is no domain"),
+    ],
+)
+def test_a_default_that_is_none(cli: Lacewing, text: str, told: str) -> None:
+    """Code 2, and how to write it."""
+    ran = cli("projects", "update", "default", "--default", text)
+    assert ran.code == 2
+    assert told in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.cache_keeper import CacheKeeper
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.store import Outcome, lease_guard
-from store.tasks import inputs_of, spec
+from store.tasks import inputs_of, spec, task_id
 from store.time_machine import advance
 from store.world import Engine, World
 
@@ -263,4 +264,25 @@ def test_a_finding_is_bounded(servers: World) -> None:
         assert not await engine.store.run("mark", key, 0, 0, finding)
         assert await engine.store.call("GET", engine.store.keys.cache_entry(key)) == entry
 
+    servers.run(scenario())
+
+
+def test_what_one_server_sets_is_known_to_the_others(servers: World) -> None:
+    """Defaults and bound reach another server's tasks, which it has at hand already, by news."""
+
+    async def scenario() -> None:
+        first, second = servers.engines
+        await first.register("shared", spec(cached=True))
+        before = (await second.tasks.resolve(task_id("shared")))[0]
+        project = project_pb2.Project(id="default")
+        project.defaults.task.cache_ttl.FromSeconds(7)
+        project.limits.cache_max_bytes = 1_234_567
+        await first.projects.update(project)
+        assert (await first.tasks.resolve(task_id("shared")))[0].cache_ttl == 7_000
+        async with asyncio.timeout(10):
+            while (after := (await second.tasks.resolve(task_id("shared")))[0]) is before:
+                await asyncio.sleep(0.005)
+        assert (after.cache_ttl, after.cache_max) == (7_000, 1_234_567)
+
+    servers.run(servers.clear())
     servers.run(scenario())

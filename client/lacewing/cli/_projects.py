@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lacewing.cli._client import with_client
+from lacewing.cli._defaults import Default, default, defaults_text, set_default
 from lacewing.cli._messages import age_text, span_text
 from lacewing.cli._types import rate
 from lacewing.cli.options import common_options, settings
@@ -46,6 +47,18 @@ def _bound_options(command: _Command) -> _Command:
             click.option(
                 "--rate-limit", type=rate, metavar="COUNT/SPAN", help="The most that may start; 0 for no bound."
             ),
+            click.option(
+                "--cache-max-bytes", type=click.IntRange(0), help="The most the cache may take; 0 for the server's."
+            ),
+            click.option(
+                "--default",
+                "defaults",
+                type=default,
+                multiple=True,
+                metavar="[DOMAIN:]NAME=VALUE",
+                help="What applies to tasks that declare nothing, as attempt-timeout=10m or production:retention=30d;"
+                " without a value, there is no such default. May be repeated.",
+            ),
         )
     ):
         command = option(command)
@@ -53,14 +66,26 @@ def _bound_options(command: _Command) -> _Command:
 
 
 def _set_bounds(
-    project: _Project, *, max_queued: int | None, max_concurrency: int | None, rate_limit: task_pb2.RateLimit | None
+    project: _Project,
+    *,
+    max_queued: int | None,
+    max_concurrency: int | None,
+    rate_limit: task_pb2.RateLimit | None,
+    cache_max_bytes: int | None,
+    defaults: tuple[Default, ...],
 ) -> None:
+    for each in defaults:
+        set_default(project, each)
     limits = project.limits
-    for field, bound in (("max_queued", max_queued), ("max_concurrency", max_concurrency)):
+    for field, bound in (
+        ("max_queued", max_queued),
+        ("max_concurrency", max_concurrency),
+        ("cache_max_bytes", cache_max_bytes),
+    ):
         if bound:
             setattr(limits, field, bound)
         elif bound == 0:
-            limits.ClearField(field)  # type: ignore[arg-type] # one of the two
+            limits.ClearField(field)  # type: ignore[arg-type] # one of the three
     if rate_limit is not None and rate_limit.count:
         limits.rate_limit.CopyFrom(rate_limit)
     elif rate_limit is not None:
@@ -99,7 +124,7 @@ async def update(
     archive: bool | None,
     **bounds: Any,
 ) -> None:
-    """Change the texts and bounds of PROJECT, archive or restore it. What is not given stays as it is."""
+    """Change the texts, bounds and defaults of PROJECT, archive or restore it. What is not given stays as it is."""
     project = await client.get_project(project_id)
     project.display_name = project.display_name if display_name is None else display_name
     project.description = project.description if description is None else description
@@ -118,7 +143,7 @@ def _print_one(project: _Project) -> None:
 
 def _print(found: list[_Project]) -> None:
     print_table(
-        ("PROJECT", "NAME", "STATE", "CREATED", "BOUNDS", "DESCRIPTION"),
+        ("PROJECT", "NAME", "STATE", "CREATED", "BOUNDS", "DEFAULTS", "DESCRIPTION"),
         [
             (
                 project.id,
@@ -126,6 +151,7 @@ def _print(found: list[_Project]) -> None:
                 _Project.State.Name(project.state).removeprefix("STATE_"),
                 age_text(project.create_time),
                 _bounds_text(project.limits),
+                defaults_text(project.defaults),
                 project.description,
             )
             for project in found
@@ -142,4 +168,6 @@ def _bounds_text(limits: project_pb2.ProjectLimits) -> str:
     if limits.HasField("rate_limit"):
         period = limits.rate_limit.period if limits.rate_limit.HasField("period") else timedelta(seconds=1)
         parts.append(f"{limits.rate_limit.count:,} starting in {span_text(period)}")
+    if limits.HasField("cache_max_bytes"):
+        parts.append(f"{limits.cache_max_bytes:,} bytes of cache")
     return ", ".join(parts)

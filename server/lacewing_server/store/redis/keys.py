@@ -27,7 +27,7 @@ key                    type         content
 ``mo``                 set          projects that are over the bound of their cache
 ``ms:<task ref>``      hash         cache statistics of a task: hits, misses, saved_ms, entries, bytes, evictions, ...
 ``mp:<project>``       hash         the same of a project
-``t:<task ref>``       hash         a task: its fields, each version (``v:<version>``), what audits found (``n:<version>``)
+``t:<task ref>``       hash         a task: its fields, each version (``v:``), what audits found of it (``n:``)
 ``tv:<task ref>``      zset         versions by time of registration
 ``tn:<project/domain>`` zset        names of tasks, in lexical order
 ``janitor``            string PX    the server that trims the indexes
