@@ -109,7 +109,7 @@ class _Sentinels(Sentinel):
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         try:
-            master: tuple[str, int] = await super().discover_master(service_name)  # type: ignore[no-untyped-call] # redis-py
+            master: tuple[str, int] = await super().discover_master(service_name)
         except MasterNotFoundError:
             ways = [client.connection_pool.connection_kwargs for client in self.sentinels]
             places = ", ".join(f"{way['host']}:{way['port']}" for way in ways)
