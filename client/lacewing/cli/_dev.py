@@ -90,6 +90,8 @@ async def _develop(serve: Sequence[str], work: Sequence[str], watched: set[Path]
         named = "" if address == DEFAULT_ADDRESS else f" --address {address}"
         say(f"In another terminal: lacewing tasks{named}. Ctrl-C ends all of this.")
         await _follow_edits(worker, [*work, "--address", address], watched, stopping)
+    else:
+        await stopping.wait()  # It has closed its log; its end is noticed a little later.
     is_well = server.is_running
     await server.stop()
     await passing_on
