@@ -12,6 +12,8 @@ from cluster.raw import Stream, working
 from cluster.world import World, calling
 from lacewing._handle import Handle
 from lacewing.v1 import execution_pb2
+from lacewing.v1 import worker_service_pb2 as pb
+from worker.leases import until
 
 Execution = execution_pb2.Execution
 ROUNDS = 20
@@ -69,6 +71,29 @@ async def test_lost_news_cost_a_second_and_no_hang(world: World) -> None:
                     assert (await anext(changes)).state == Execution.STATE_SUCCEEDED
             assert await waiting == 3
             assert wire.dropped > 0
+            await asyncio.to_thread(deaf.stop)  # while it has its wire
+
+
+async def test_a_revocation_that_nobody_heard_is_made_up_for(world: World) -> None:
+    """What is cancelled while the server of its worker is not connected to the store is stopped once it is."""
+    async with wire_to(world.url) as wire:
+        first = await asyncio.to_thread(world.start)
+        deaf = await asyncio.to_thread(world.start, redis=wire.url)
+        async with calling(first) as client, working(deaf.address, credit=2) as stream:
+            handle, other = await client.submit(bodies.add, a=1), await client.submit(bodies.add, a=2)
+            leases = {lease.execution.name: lease for lease in (await stream.lease(), await stream.lease())}
+            wire.is_deaf = True
+            await handle.cancel()
+            await until(lambda: wire.dropped)
+            wire.is_deaf = False
+            wire.cut()
+            revocation = await stream.revocation()
+            expected = leases[handle.id.name].token, pb.Revocation.REASON_CANCELLED
+            assert (revocation.token, revocation.reason) == expected
+            # What was not cancelled meanwhile goes on.
+            await stream.complete(leases[other.id.name], 3)
+            assert await other.result() == 3
+            assert not stream.revocations
             await asyncio.to_thread(deaf.stop)  # while it has its wire
 
 

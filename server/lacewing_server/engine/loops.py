@@ -9,9 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from lacewing.v1 import errors_pb2
+from lacewing.v1 import errors_pb2, worker_service_pb2
 from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.cache_keeper import CacheKeeper
 from lacewing_server.engine.dispatch import Dispatch
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 _OF_THE_STORE: Final = frozenset({errors_pb2.ERROR_REASON_STORE_UNAVAILABLE, errors_pb2.ERROR_REASON_STORE_FULL})
 """Reasons to refuse that are no fault of what was asked for."""
+
+_BATCH: Final = 256
 
 
 class Loops:
@@ -61,6 +64,7 @@ class Loops:
         self._janitor = Janitor(store, dispatch.queues)
         self._cache_keeper = CacheKeeper(store, tasks.cache_bound)
         self._suspects: dict[bytes, float] = {}
+        self._has_missed_news = False
 
     def start(self) -> None:
         """Starts the loops."""
@@ -108,6 +112,7 @@ class Loops:
         """News may have been lost."""
         self._tasks.forget_all_latest()
         self._projects.forget()
+        self._has_missed_news = True
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         refused = ""
@@ -153,7 +158,7 @@ class Loops:
                 await self._reap(other)
 
     async def _reap(self, dead: bytes) -> None:
-        ids = await self._store.call("SRANDMEMBER", self._store.keys.running(dead), 256)
+        ids = await self._store.call("SRANDMEMBER", self._store.keys.running(dead), _BATCH)
         for execution_id, record in (await self._store.get_many(ids)).items():
             if record is None or record.state != lifecycle.RUNNING or record.owner != dead:
                 await self._store.call("SREM", self._store.keys.running(dead), execution_id)
@@ -165,12 +170,43 @@ class Loops:
             _log.info("took over everything of a dead server %s", dead.hex())
 
     async def _recheck(self) -> None:
+        if self._has_missed_news:
+            self._has_missed_news = False  # what is missed from here on is for the next time
+            try:
+                await self._revoke_lost_leases()
+            except DomainError:
+                self._has_missed_news = True
+                raise
         await self._dispatch.load_catalog()
         await self._dispatch.doubts.settle()
         self._dispatch.check_all()
         waited = self._wakeups.waited_for()
         for execution_id, found in zip(waited, await self._store.revisions(waited), strict=True):
             self._wakeups.catch_up(execution_id, 0 if found is None else found[1])
+
+    async def _revoke_lost_leases(self) -> None:
+        """Makes up for revocations that were published while this server did not listen: their bodies run on."""
+        tokens = list(self._dispatch.leases)
+        for start in range(0, len(tokens), _BATCH):
+            batch = {token: token[: identity.ID_BYTES] for token in tokens[start : start + _BATCH]}
+            records = await self._store.get_many(list(batch.values()))
+            for token, execution_id in batch.items():
+                record = records.get(execution_id)
+                if record is None and execution_id not in records:
+                    continue  # It cannot be read here.
+                # A lease that its worker has ended keeps its nonce.
+                if record is None or identity.lease_token(record.id, record.nonce) != token:
+                    self._dispatch.revoke(token, _why_revoked(record))
+
+
+def _why_revoked(record: ExecutionRecord | None) -> int:
+    """Why a lease is no longer current."""
+    state = lifecycle.QUEUED if record is None else record.state
+    if state == lifecycle.CANCELLED:
+        return worker_service_pb2.Revocation.REASON_CANCELLED
+    if state == lifecycle.TIMED_OUT:
+        return worker_service_pb2.Revocation.REASON_TIMED_OUT
+    return worker_service_pb2.Revocation.REASON_LOST
 
 
 def new_server_id() -> bytes:

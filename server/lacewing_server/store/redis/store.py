@@ -216,7 +216,7 @@ class Store:
 
         Args:
             on_news: Takes each message published for this server or for all.
-            on_resubscribe: Called after messages may have been lost.
+            on_resubscribe: Called when messages are heard, after some may have been lost.
 
         Raises:
             StoreUnavailableError: If Redis cannot be reached, or must not be used (:class:`UnsuitableRedisError`).
@@ -277,11 +277,15 @@ class Store:
 
     async def _subscribe(self, pipeline: Pipeline) -> None:
         pipeline.send("SUBSCRIBE", self.keys.channel(self.server), self.keys.all_channel)
-        self._on_resubscribe()
 
     def _on_push(self, message: Reply) -> None:
-        if isinstance(message, list) and message[0] == b"message":
+        if not isinstance(message, list):
+            return
+        if message[0] == b"message":
             self._on_news(message[2])
+        elif message[0] == b"subscribe" and message[1] == self.keys.all_channel:
+            # Not when it was asked for: what is published before it is confirmed is not heard here.
+            self._on_resubscribe()
 
     # --- executions ------------------------------------------------------------------------------------------------
 
