@@ -8,10 +8,17 @@ from lacewing.v1 import execution_service_pb2, task_pb2, worker_service_pb2
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.store.redis.store import owner_guard
+from lacewing_server.store.redis.store import (
+    Outcome,
+    Requeueing,
+    expired_guard,
+    lease_guard,
+    owner_guard,
+    revision_guard,
+)
 from store.tasks import inputs_of, outputs_of, seconds, spec, task_id
 from store.time_machine import advance
-from store.world import LEASE_MS, Engine, World, token_of
+from store.world import LEASE_MS, Engine, World, dump, token_of
 
 
 def request_of(task: str, n: int = 0) -> execution_service_pb2.ExecuteRequest:
@@ -201,5 +208,37 @@ def test_a_completion_and_a_cancellation_at_once_leave_one_end(world: World) -> 
             assert reached == found.state
             ends.add(found.state)
         assert ends <= {lifecycle.CANCELLED, lifecycle.SUCCEEDED}
+
+    world.run(scenario())
+
+
+def test_the_token_of_an_earlier_lease_moves_nothing(world: World) -> None:
+    """While another worker runs the next attempt: no end, no retry, no move, no extension, by any guard."""
+
+    async def scenario() -> None:
+        engine, other = world.engines
+        task = await engine.register("plain", spec(retries=3, policy=task_pb2.TaskPolicy(max_losses=3)))
+        await create(engine, "plain")
+        stale = await engine.claim(task, lease_ms=0)
+        assert stale is not None
+        await engine.attempts.lose(stale, lease_guard(stale.nonce), "it is gone")
+        current = await engine.claim(task)
+        assert current is not None
+        assert (current.id, current.attempt) == (stale.id, 2)
+        await advance(engine.store, LEASE_MS / 1000 + 1)
+        before = await dump(engine.store)
+        end = Outcome(lifecycle.CANCELLED, b"")
+        for guard in (
+            lease_guard(stale.nonce),
+            owner_guard(stale.nonce, engine.store.server),
+            owner_guard(current.nonce, other.store.server),
+            expired_guard(stale.nonce),
+            revision_guard(stale.revision),
+        ):
+            assert (await engine.store.finish(stale.id, guard, end)).kind == "refused"
+            assert (await engine.store.requeue(stale.id, guard, Requeueing(failures=1))).kind == "refused"
+        assert await other.store.attach(stale.id, stale.nonce) is None
+        assert await engine.store.extend([(stale.id, stale.nonce)], LEASE_MS) == [0]
+        assert await dump(engine.store) == before
 
     world.run(scenario())

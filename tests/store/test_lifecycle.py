@@ -8,7 +8,15 @@ from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, task_pb2, worker_service_pb2
 from lacewing_server.domain import lifecycle, limits
@@ -120,7 +128,8 @@ class Lifecycle(RuleBasedStateMachine):
         if deadline:
             request.deadline.CopyFrom(seconds(deadline))
         engine = self.world.engines[server]
-        return self.world.run(self._create(engine, request, record_hit=record_hit, direct=direct, repeated=repeated))
+        created = self._create(engine, request, record_hit=record_hit, direct=direct, repeated=repeated)
+        return _given(self.world.run(created))
 
     async def _create(self, engine, request, *, record_hit, direct, repeated):
         before = await dump(engine.store)
@@ -154,30 +163,35 @@ class Lifecycle(RuleBasedStateMachine):
 
     # --- attempts
 
-    @rule(target=tokens, server=st.integers(0, 1), task=st.sampled_from(sorted(SPECS)), streams=st.booleans())
-    def claim(self, server, task, streams):
-        """A worker takes the next execution of a task, by a stream or by a unary call."""
+    @rule(target=tokens, server=st.integers(0, 1), which=st.integers(0, 5), streams=st.booleans())
+    def claim(self, server, which, streams):
+        """A worker takes the next execution of a task that has some, by a stream or by a unary call."""
         engine = self.world.engines[server]
-        record = self.world.run(engine.claim(self.tasks[task], lease_ms=0 if streams else LEASE_MS))
+        ready = [task for task in self.tasks.values() if self.world.run(self._length(task))]
+        task = ready[which % len(ready)] if ready else self.tasks["plain"]
+        record = self.world.run(engine.claim(task, lease_ms=0 if streams else LEASE_MS))
         if record is None:
-            return None
+            return multiple()
         assert record.state == lifecycle.RUNNING
         token = token_of(record)
         assert token not in self.known[record.id].tokens
         self.known[record.id].tokens.append(token)
         return token
 
+    async def _length(self, task: ReadyTask) -> int:
+        length: int = await self.world.store.call("ZCARD", self.world.store.keys.queue(task.queue_ref))
+        return length
+
     @rule(target=tokens, execution=executions)
-    def direct_lease(self, execution):
-        """The token of a lease that was granted when the execution was created, or any old one."""
+    def old_token(self, execution):
+        """The token of any lease of an execution, such as one that was granted when it was created."""
         known = self.known.get(execution)
-        return known.tokens[0] if known and known.tokens else None
+        return _given(known.tokens[0] if known and known.tokens else None)
 
     @rule(server=st.integers(0, 1), token=tokens, result=st.sampled_from(RESULTS), repeated=st.booleans())
     def complete(self, server, token, result, repeated):
         """A worker reports, perhaps with a token that is no longer current, and perhaps twice."""
-        if token is not None:
-            self.world.run(self._complete(self.world.engines[server], token, result, repeated=repeated))
+        self.world.run(self._complete(self.world.engines[server], token, result, repeated=repeated))
 
     async def _complete(self, engine, token, result, *, repeated):
         completion, value = _completion(token, result, len(self.values))
@@ -205,14 +219,12 @@ class Lifecycle(RuleBasedStateMachine):
     def attach(self, server, token, repeated):
         """A worker comes back with a token, to any server."""
         for _ in range(1 + repeated):
-            if token is not None:
-                self.world.run(self._with_token(self.world.engines[server], token, attach=True))
+            self.world.run(self._with_token(self.world.engines[server], token, attach=True))
 
     @rule(server=st.integers(0, 1), token=tokens)
     def extend(self, server, token):
         """A unary worker keeps its lease alive."""
-        if token is not None:
-            self.world.run(self._with_token(self.world.engines[server], token, attach=False))
+        self.world.run(self._with_token(self.world.engines[server], token, attach=False))
 
     async def _with_token(self, engine: Engine, token: bytes, *, attach: bool) -> None:
         current = await self._is_current(token)
@@ -251,8 +263,11 @@ class Lifecycle(RuleBasedStateMachine):
     def see_clocks(self, server):
         """A server has seen clocks that ran out, and is slow to judge them."""
         engine = self.world.engines[server]
-        self.late.append((engine, self.world.run(engine.store.due())))
+        due = self.world.run(engine.store.due())
+        if due.judge:
+            self.late.append((engine, due))
 
+    @precondition(lambda self: self.late)
     @rule(repeated=st.booleans())
     def judge_late(self, repeated):
         """The slow server judges what it saw."""
@@ -265,8 +280,6 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(server=st.integers(0, 1), execution=executions, repeated=st.booleans())
     def cancel(self, server, execution, repeated):
         """Somebody cancels an execution, perhaps one that has ended."""
-        if execution is None:
-            return
         for _ in range(1 + repeated):
             record = self.world.run(self.world.engines[server].attempts.cancel(execution, "enough"))
             assert record is None or lifecycle.is_terminal(record.state)
@@ -279,8 +292,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(server=st.integers(0, 1), execution=executions)
     def watch(self, server, execution):
         """Somebody waits at some server."""
-        if execution is not None:
-            self.world.run(self.world.engines[server].store.watch(execution))
+        self.world.run(self.world.engines[server].store.watch(execution))
 
     # --- what holds
 
@@ -339,6 +351,11 @@ class Lifecycle(RuleBasedStateMachine):
         assert all(codec.unpack_entry(value) is not None for value in keyspace.entries.values())
 
 
+def _given(value):
+    """Nothing for a bundle if there is nothing."""
+    return multiple() if value is None else value
+
+
 def _end_of(record: ExecutionRecord) -> tuple[int, int, int, int, int, bytes]:
     return (record.state, record.revision, record.attempt, record.failures, record.losses, record.outcome)
 
@@ -375,7 +392,7 @@ def test_any_order_of_calls_keeps_the_promises(world: World) -> None:
     run_state_machine_as_test(
         Lifecycle,
         settings=settings(
-            max_examples=40,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
