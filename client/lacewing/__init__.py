@@ -30,6 +30,7 @@ if _typing.TYPE_CHECKING:
         WaitTimedOut,
     )
     from lacewing.task import Backoff, Cache, RateLimit, Task, load_tasks, task
+    from lacewing.types import Columns, Directory, File, Format
 
 __all__ = [
     "AttemptContext",
@@ -37,6 +38,10 @@ __all__ = [
     "Cache",
     "CallFailed",
     "Client",
+    "Columns",
+    "Directory",
+    "File",
+    "Format",
     "Handle",
     "LacewingError",
     "NonRecoverableError",
@@ -59,6 +64,7 @@ _HOMES = {
     **dict.fromkeys(("AttemptContext", "current_attempt"), "lacewing._context"),
     "Handle": "lacewing._handle",
     **dict.fromkeys(("Client", "Options"), "lacewing.client"),
+    **dict.fromkeys(("Columns", "Directory", "File", "Format"), "lacewing.types"),
     **dict.fromkeys(("Backoff", "Cache", "RateLimit", "Task", "load_tasks", "task"), "lacewing.task"),
 }
 

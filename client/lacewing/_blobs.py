@@ -55,25 +55,14 @@ class Blobs:
         self._credentials = credentials
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
-        self._scratch: Path | None = None
         self._is_closed = False
 
     def close(self) -> None:
-        """Close the channel, and remove the files that were fetched."""
+        """Close the channel."""
         with self._lock:
             self._is_closed = True
             if self._channel is not None:
                 self._channel.close()
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def scratch(self) -> Path:
-        """Return a fresh directory for files, which is removed when this is closed, or the process ends."""
-        with self._lock:
-            if self._scratch is None:
-                self._scratch = Path(tempfile.mkdtemp(prefix="lacewing-"))
-                weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-            return Path(tempfile.mkdtemp(dir=self._scratch))
 
     def upload(self, content: bytes) -> str:
         """Store bytes, unless the server has them, and return the URI.
@@ -190,6 +179,42 @@ class Blobs:
             if self._channel is None:
                 self._channel = open_blocking_channel(self._address, self._credentials)
             return self._channel
+
+
+class BlobSession:
+    """Blobs, and the files that were fetched, for as long as somebody works with them.
+
+    Args:
+        blobs: Stores and fetches.
+        folder: Where files go; made if it is not there. Default: where the system has temporary files.
+    """
+
+    def __init__(self, blobs: Blobs, folder: str | None = None) -> None:
+        self.blobs = blobs
+        self.folder = folder
+        self.upload = blobs.upload
+        self.upload_file = blobs.upload_file
+        self.download = blobs.download
+        self.stream = blobs.stream
+        self._lock = threading.Lock()
+        self._scratch: Path | None = None
+
+    def scratch(self) -> Path:
+        """Return a fresh directory, which is removed when this is closed, or the process ends."""
+        with self._lock:
+            if self._scratch is None:
+                if self.folder is not None:
+                    Path(self.folder).mkdir(mode=0o700, exist_ok=True)
+                self._scratch = Path(tempfile.mkdtemp(prefix="lacewing-", dir=self.folder))
+                self._remove = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+    def close(self) -> None:
+        """Remove the files that were fetched."""
+        with self._lock:
+            if self._scratch is not None:
+                self._scratch = None
+                self._remove()
 
 
 class _Requests:

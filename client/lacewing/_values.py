@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
 
-from lacewing._blobs import Blobs
+from lacewing._blobs import BlobSession
 from lacewing.errors import ValueTooLarge
 from lacewing.types import BLOB_URI_PREFIX, blob_access, digest_literal
 from lacewing.v1 import interface_pb2, literals_pb2
@@ -34,12 +35,13 @@ class Values:
     """Converts inputs and outputs.
 
     Args:
-        blobs: Where large ones are kept.
+        session: Where large ones are kept.
+        limit: The inline limit in bytes. Default: $LACEWING_INLINE_LIMIT, else 64 KiB.
     """
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._limit = int(os.environ.get(INLINE_LIMIT_VARIABLE) or INLINE_LIMIT)
+    def __init__(self, session: BlobSession, limit: int | None = None) -> None:
+        self._session = session
+        self._limit = int(os.environ.get(INLINE_LIMIT_VARIABLE) or INLINE_LIMIT) if limit is None else limit
 
     def to_literals(
         self,
@@ -60,7 +62,7 @@ class Values:
             RefusedError: The server does not take a blob.
             CallFailed: It does not answer.
         """
-        with blob_access(self._blobs):
+        with blob_access(self._session):
             literals = convert(value)
         self.offload(literals, variables)
         return literals
@@ -79,9 +81,9 @@ class Values:
         for literal in literals.literals.values():
             offloaded = literal.offloaded_metadata
             if literal.WhichOneof("value") == "offloaded_metadata" and offloaded.uri.startswith(BLOB_URI_PREFIX):
-                content = self._blobs.read(offloaded.uri, offloaded.size_bytes)
+                content = self._session.blobs.read(offloaded.uri, offloaded.size_bytes)
                 literal.ParseFromString(bytes(content))
-        with blob_access(self._blobs):
+        with blob_access(self._session):
             return convert(literals)
 
     async def to_literals_async(
@@ -112,9 +114,19 @@ class Values:
             return await asyncio.to_thread(self.from_literals, convert, literals)
         return convert(literals)
 
+    @contextmanager
+    def attempt(self) -> Iterator[Values]:
+        """Give the same with files of its own, which are removed at the end of the block."""
+        session = BlobSession(self._session.blobs, self._session.folder)
+        try:
+            yield Values(session, self._limit)
+        finally:
+            session.close()
+
     def close(self) -> None:
-        """Close the way to the blobs."""
-        self._blobs.close()
+        """Close the way to the blobs, and remove the files that were fetched."""
+        self._session.close()
+        self._session.blobs.close()
 
     def offload(self, literals: literals_pb2.LiteralMap, variables: interface_pb2.VariableMap) -> None:
         """Store each literal over the limit, and put a reference in its place."""
@@ -132,6 +144,6 @@ class Values:
             content = literal.SerializeToString(deterministic=True)
             literal.Clear()
             literal.hash = identity
-            literal.offloaded_metadata.uri = self._blobs.upload(content)
+            literal.offloaded_metadata.uri = self._session.upload(content)
             literal.offloaded_metadata.size_bytes = size
             literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)

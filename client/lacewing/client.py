@@ -16,7 +16,7 @@ from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, ov
 
 import grpc
 
-from lacewing._blobs import Blobs
+from lacewing._blobs import Blobs, BlobSession
 from lacewing._channel import CALL_TIMEOUT, resolve_address, rpc_errors
 from lacewing._handle import Handle, check_succeeded, duration, seconds
 from lacewing._resources import Resources
@@ -113,7 +113,7 @@ class Client(Resources):
 
     @cached_property
     def _values(self) -> Values:
-        return Values(Blobs(self.address, self._credentials))
+        return Values(BlobSession(Blobs(self.address, self._credentials)))
 
     async def __aenter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 import grpc
 
-from lacewing._blobs import Blobs
+from lacewing._blobs import Blobs, BlobSession
 from lacewing._channel import open_channel
 from lacewing._values import Values
 from lacewing.task import AnyTask, load_tasks
@@ -130,7 +130,7 @@ async def main() -> None:
     tasks = {task.name: task for task in load_tasks([str(Path(__file__).with_name("bodies.py"))])}
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(open_channel(each)) for each in _addresses(arguments.ports)]
-        values = Values(Blobs("ipv4:" + ",".join(_addresses(arguments.ports)), None))
+        values = Values(BlobSession(Blobs("ipv4:" + ",".join(_addresses(arguments.ports)), None)))
         stack.callback(values.close)
         stubs = [WorkerServiceStub(each) for each in channels]
         worker = UnaryWorker(stubs, values, tasks, arguments.name, arguments.queue)

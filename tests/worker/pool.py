@@ -13,7 +13,7 @@ from typing import Any
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Attempt, Stop, WorkerStartError
-from lacewing.worker._child import ChildLimits
+from lacewing.worker._child import BlobSettings, ChildLimits
 from lacewing.worker._processes import ProcessExecutor, ProcessSettings
 from worker import process_bodies as bodies
 
@@ -65,7 +65,10 @@ class Pool:
         self.executor = ProcessExecutor(
             settings.get("tasks", bodies.ALL),
             ProcessSettings(
-                warm=settings.get("warm", 1), limits=limits, echo=settings.get("echo", False), address="127.0.0.1:1"
+                warm=settings.get("warm", 1),
+                limits=limits,
+                echo=settings.get("echo", False),
+                blobs=BlobSettings(address="127.0.0.1:1", folder="/nowhere"),
             ),
             ended=self._ended,
             progressed=lambda _attempt, progress: self.progress.append(progress),

@@ -36,14 +36,14 @@ def run_body(
     completion = worker_service_pb2.Completion(token=lease.token)
     interface = task.interface
     try:
-        with _fitting_inputs():
-            arguments = values.from_literals(interface.literals_to_inputs, lease.inputs)
-        with attempt_context(_context(lease, report)):
-            value = task.function(**arguments)
-        del arguments
-        with _fitting_outputs():
-            outputs = values.to_literals(interface.outputs_to_literals, value, interface.typed_interface.outputs)
-        completion.outputs.CopyFrom(outputs)
+        with values.attempt() as own:
+            with _fitting_inputs():
+                arguments = own.from_literals(interface.literals_to_inputs, lease.inputs)
+            with attempt_context(_context(lease, report)):
+                value = task.function(**arguments)
+            with _fitting_outputs():
+                outputs = own.to_literals(interface.outputs_to_literals, value, interface.typed_interface.outputs)
+            completion.outputs.CopyFrom(outputs)
     except AttemptStopped as stopped:
         completion.timed_out.stack_trace = stack_trace(stopped)
     except _RefusedError as refused:
@@ -62,21 +62,21 @@ async def run_async_body(
     completion = worker_service_pb2.Completion(token=lease.token)
     interface = task.interface
     try:
-        with _fitting_inputs():
-            arguments = await values.from_literals_async(
-                interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
-            )
-        with attempt_context(_context(lease, report)):
-            value = await task.function(**arguments)
-        del arguments
-        with _fitting_outputs():
-            outputs = await values.to_literals_async(
-                interface.outputs_to_literals,
-                value,
-                interface.typed_interface.outputs,
-                has_stored=interface.has_stored_outputs,
-            )
-        completion.outputs.CopyFrom(outputs)
+        with values.attempt() as own:
+            with _fitting_inputs():
+                arguments = await own.from_literals_async(
+                    interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
+                )
+            with attempt_context(_context(lease, report)):
+                value = await task.function(**arguments)
+            with _fitting_outputs():
+                outputs = await own.to_literals_async(
+                    interface.outputs_to_literals,
+                    value,
+                    interface.typed_interface.outputs,
+                    has_stored=interface.has_stored_outputs,
+                )
+            completion.outputs.CopyFrom(outputs)
     except _RefusedError as refused:
         completion.error.CopyFrom(refused.error)
     except _GivenBackError as given_back:

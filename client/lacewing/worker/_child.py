@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypedDict
 
-from lacewing._blobs import Blobs
+from lacewing._blobs import Blobs, BlobSession
 from lacewing._values import Values
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2, worker_service_pb2
@@ -40,12 +40,21 @@ class ChildLimits:
     """When its resident memory is above this. None: never for that reason."""
 
 
+class BlobSettings(TypedDict):
+    """How child processes store and fetch large values."""
+
+    address: str
+    """Where the server is."""
+    folder: str
+    """Where files go. It is removed by the worker, whatever becomes of its children."""
+
+
 def live(
     connection: socket.socket,
     log: int,
     tasks: Mapping[str, AnyTask],
     limits: ChildLimits,
-    address: str,
+    blobs: BlobSettings,
     zygote: int,
 ) -> NoReturn:
     """Be a child process from its fork to its end.
@@ -55,7 +64,7 @@ def live(
         log: a pipe, for what bodies write to standard output and error.
         tasks: what can be run, by name.
         limits: when to retire.
-        address: where blobs are, see `Blobs`.
+        blobs: how large values are stored and fetched.
         zygote: the id of the process that forked this one.
     """
     os.setsid()  # A group of its own, so that it can be killed with all that it starts.
@@ -67,7 +76,7 @@ def live(
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # The standard library's generator seeds itself anew after a fork; numpy's does not.
         numpy_random.seed()
-    Child(connection, tasks, limits, Values(Blobs(address, None))).run()
+    Child(connection, tasks, limits, Values(BlobSession(Blobs(blobs["address"], None), blobs["folder"]))).run()
     os._exit(0)
 
 

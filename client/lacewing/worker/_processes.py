@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lacewing.task import AnyTask
 from lacewing.v1 import worker_service_pb2
 from lacewing.worker._attempt import Attempt, Ended, Progressed, WorkerStartError
-from lacewing.worker._child import ChildLimits
+from lacewing.worker._child import BlobSettings, ChildLimits
 from lacewing.worker._child_process import ChildProcess
 from lacewing.worker._frames import FrameKind
 from lacewing.worker._importing import module_sources
@@ -37,8 +37,8 @@ class ProcessSettings:
     """When one is replaced by a fresh one."""
     echo: bool
     """Whether to show what bodies write on the worker's standard error."""
-    address: str
-    """Where their large values are stored and fetched."""
+    blobs: BlobSettings
+    """How they store and fetch large values."""
 
 
 class ProcessExecutor:
@@ -67,7 +67,7 @@ class ProcessExecutor:
             tasks=[task.name for task in tasks],
             max_calls=settings.limits.max_calls,
             max_memory_bytes=settings.limits.max_memory_bytes,
-            address=settings.address,
+            blobs=settings.blobs,
         )
         self._ended = ended
         self._progressed = progressed

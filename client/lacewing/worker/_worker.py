@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import grpc
 
-from lacewing._blobs import Blobs
+from lacewing._blobs import Blobs, BlobSession
 from lacewing._channel import open_channel, reconnect_delays, resolve_address
 from lacewing._values import Values
 from lacewing.errors import from_rpc_error
@@ -20,7 +24,7 @@ from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2, worker_service_pb2_grpc
 from lacewing.worker._attempt import Attempt, Executor, Ledger, WorkerStartError
 from lacewing.worker._attempts import Attempts
-from lacewing.worker._child import ChildLimits
+from lacewing.worker._child import BlobSettings, ChildLimits
 from lacewing.worker._outbox import Outbox
 from lacewing.worker._processes import ProcessExecutor, ProcessSettings
 from lacewing.worker._registration import register_tasks
@@ -118,15 +122,17 @@ class Worker:
         )
         self._ledger = Ledger(slots)
         self._outbox = Outbox(self._ledger)
-        self._values = Values(Blobs(self.address, credentials))
+        self._files = str(Path(tempfile.gettempdir()) / f"lacewing-worker-{secrets.token_hex(8)}")
+        self._values = Values(BlobSession(Blobs(self.address, credentials), self._files))
         self._executors: dict[Isolation, Executor] = {
             "thread": ThreadExecutor(ended=self._ended, progressed=self._progressed, values=self._values)
         }
         if in_processes:
+            blobs = BlobSettings(address=self.address, folder=self._files)
             limits = ChildLimits(max_calls=max_calls, max_memory_bytes=max_memory_bytes)
             self._executors["process"] = ProcessExecutor(
                 in_processes,
-                ProcessSettings(warm=slots, limits=limits, echo=echo, address=self.address),
+                ProcessSettings(warm=slots, limits=limits, echo=echo, blobs=blobs),
                 ended=self._ended,
                 progressed=self._progressed,
                 failed=self._fail,
@@ -159,6 +165,7 @@ class Worker:
             for executor in self._executors.values():
                 await executor.close()
             self._values.close()
+            shutil.rmtree(self._files, ignore_errors=True)  # What was killed could not tidy up.
         if self._failure is not None:
             raise self._failure
 

@@ -33,7 +33,7 @@ from typing import Any, NoReturn, TypedDict
 from lacewing.task import AnyTask
 from lacewing.worker import _linux
 from lacewing.worker._attempt import WorkerStartError
-from lacewing.worker._child import ChildLimits, live
+from lacewing.worker._child import BlobSettings, ChildLimits, live
 from lacewing.worker._importing import ModuleSource, find_tasks
 
 _MAX_DESCRIPTORS = 64
@@ -48,7 +48,7 @@ class ZygoteSettings(TypedDict):
     tasks: list[str]
     max_calls: int
     max_memory_bytes: int | None
-    address: str
+    blobs: BlobSettings
 
 
 def main(descriptor: int) -> None:
@@ -78,7 +78,7 @@ def main(descriptor: int) -> None:
     _linux.adopt_orphans()
     _send(control, {"ready": True})
     limits = ChildLimits(max_calls=settings["max_calls"], max_memory_bytes=settings["max_memory_bytes"])
-    Zygote(control, tasks, limits, settings["address"]).run()
+    Zygote(control, tasks, limits, settings["blobs"]).run()
 
 
 def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
@@ -88,8 +88,10 @@ def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
 class Zygote:
     """Forks children, signals them, and tells of their end."""
 
-    def __init__(self, control: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, address: str) -> None:
-        self._address = address
+    def __init__(
+        self, control: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, blobs: BlobSettings
+    ) -> None:
+        self._blobs = blobs
         self._control = control
         self._tasks = tasks
         self._limits = limits
@@ -162,7 +164,7 @@ class Zygote:
                 own.close()
             for descriptor in self._descriptors:
                 os.close(descriptor)
-            live(socket.socket(fileno=connection), log, self._tasks, self._limits, self._address, zygote)
+            live(socket.socket(fileno=connection), log, self._tasks, self._limits, self._blobs, zygote)
         except BaseException:  # noqa: BLE001 nothing may get out into the stack of the zygote
             traceback.print_exc()
             sys.stderr.flush()

@@ -16,6 +16,7 @@ from lacewing.types._problem import ConversionError
 from lacewing.types._python._choices import ChoiceConverter, EnumConverter
 from lacewing.types._python._containers import DictConverter, ListConverter, TreeConverter, TupleConverter
 from lacewing.types._python._converter import AnnotationError, Converter, annotation_name
+from lacewing.types._python._files import DirectoryTransformer, FileTransformer, PathTransformer
 from lacewing.types._python._records import (
     DataclassShape,
     NamedTupleShape,
@@ -25,11 +26,21 @@ from lacewing.types._python._records import (
     TypedDictShape,
 )
 from lacewing.types._python._scalars import SCALARS
+from lacewing.types._python._tables import ArrowTransformer, PandasTransformer, PolarsTransformer
 from lacewing.types._python._transformer import ENTRY_POINTS, Registry, TransformedConverter, TypeTransformer
 from lacewing.types._python._union import UnionConverter
 from lacewing.v1 import types_pb2
 
-_registry = Registry()
+_registry = Registry(
+    (
+        FileTransformer(),
+        DirectoryTransformer(),
+        PathTransformer(),
+        PandasTransformer(),
+        PolarsTransformer(),
+        ArrowTransformer(),
+    )
+)
 
 _LISTS = (list, collections.abc.Sequence)
 _DICTS = (dict, collections.abc.Mapping)

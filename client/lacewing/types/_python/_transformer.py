@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -76,9 +77,10 @@ class TransformedConverter(Converter):
 
 
 class Registry:
-    """The transformers in use: those registered, the latest first, then those of installed packages."""
+    """The transformers in use: those registered, the latest first, those of installed packages, then Lacewing's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[TypeTransformer] = ()) -> None:
+        self._own = own
         self._registered: list[TypeTransformer] = []
         self._installed: list[TypeTransformer] | None = None
 
@@ -90,7 +92,8 @@ class Registry:
         """Return the first transformer that matches an annotation."""
         if self._installed is None:
             self._installed = [_load(point) for point in entry_points(group=ENTRY_POINTS)]
-        return next((found for found in (*self._registered, *self._installed) if found.matches(annotation)), None)
+        candidates = (*self._registered, *self._installed, *self._own)
+        return next((found for found in candidates if found.matches(annotation)), None)
 
 
 def _load(point: EntryPoint) -> TypeTransformer:
