@@ -220,7 +220,7 @@ class Server:
         server = grpc.aio.server(options=_OPTIONS)
         guarded = GuardedServer(server, shutdown)
         executions_servicer = ExecutionServicer(
-            executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), shutdown
+            executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), cache, shutdown
         )
         unary = UnaryLeases(dispatch, attempts, tasks, shutdown)
         workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)

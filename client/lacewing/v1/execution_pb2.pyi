@@ -575,8 +575,8 @@ class CacheInfo(_message.Message):
         STATUS_SKIPPED: CacheInfo._Status.ValueType  # 7
         """The look-up was left out because the request says `CACHE_MODE_REFRESH`; the execution has not filled the entry (yet)."""
         STATUS_EVICTED: CacheInfo._Status.ValueType  # 8
-        """The execution filled the entry, which was evicted since. Never sent: `CacheService.GetCacheEntry` tells whether an
-        entry is there.
+        """The execution filled the entry, which is gone since: evicted, expired, or filled anew by another execution. Told by
+        `GetExecution` only; elsewhere it is `STATUS_POPULATED`.
         """
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
@@ -599,8 +599,8 @@ class CacheInfo(_message.Message):
     STATUS_SKIPPED: CacheInfo.Status.ValueType  # 7
     """The look-up was left out because the request says `CACHE_MODE_REFRESH`; the execution has not filled the entry (yet)."""
     STATUS_EVICTED: CacheInfo.Status.ValueType  # 8
-    """The execution filled the entry, which was evicted since. Never sent: `CacheService.GetCacheEntry` tells whether an
-    entry is there.
+    """The execution filled the entry, which is gone since: evicted, expired, or filled anew by another execution. Told by
+    `GetExecution` only; elsewhere it is `STATUS_POPULATED`.
     """
 
     STATUS_FIELD_NUMBER: _builtins.int

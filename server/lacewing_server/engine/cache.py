@@ -8,7 +8,7 @@ from typing import Final
 from lacewing.v1 import audit_pb2, cache_pb2, errors_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError, invalid_field
-from lacewing_server.domain.record import CachedOutcome
+from lacewing_server.domain.record import CachedOutcome, ExecutionRecord
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.store.redis import codec
@@ -45,6 +45,11 @@ class Cache:
         if found is None:
             raise _not_found(key)
         return found
+
+    async def is_kept(self, record: ExecutionRecord) -> bool:
+        """Whether the entry that an execution filled is still there, and still its own."""
+        found = await self._read(record.cache_key, _HEAD_BYTES - 1)
+        return found is not None and found[0].producer == record.execution.id
 
     async def sample(self, task: identifiers_pb2.TaskId, count: int) -> list[str]:
         """Keys of entries of a task, or of those that one of its versions filled, chosen at random: at most so many.

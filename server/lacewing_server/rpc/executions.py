@@ -13,6 +13,7 @@ from lacewing_server.domain import lifecycle, limits
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violations
 from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.listing import Listing
@@ -34,9 +35,16 @@ class ExecutionServicer(ExecutionServiceServicer):
     """Translates between the wire and :class:`Executions`."""
 
     def __init__(
-        self, executions: Executions, tasks: Tasks, listing: Listing, fleet: Fleet, shutdown: Shutdown
+        self,
+        executions: Executions,
+        tasks: Tasks,
+        listing: Listing,
+        fleet: Fleet,
+        cache: Cache,
+        shutdown: Shutdown,
     ) -> None:
         self._executions = executions
+        self._cache = cache
         self._tasks = tasks
         self._listing = listing
         self._fleet = fleet
@@ -154,6 +162,8 @@ class ExecutionServicer(ExecutionServiceServicer):
         """Gets an execution."""
         _check(request)
         record = await self._executions.get(request.id, inputs=request.view != BASIC)
+        if record.cache_status == execution_pb2.CacheInfo.STATUS_POPULATED and not await self._cache.is_kept(record):
+            record.cache_status = execution_pb2.CacheInfo.STATUS_EVICTED
         return pb.GetExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
 
     async def WaitExecution(self, request: pb.WaitExecutionRequest, context: Context) -> pb.WaitExecutionResponse:  # noqa: N802 - the RPC's name
