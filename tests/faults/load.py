@@ -136,6 +136,10 @@ class Load:
         """Reads an execution from every server, and its attempts from one."""
         handles = [client.handle(request.name, request.task) for client in self._clients]
         executions = await asyncio.gather(*(client.get(request.name) for client in self._clients))
+        for execution in executions:
+            # Whether its entry is still there depends on when one asks.
+            if execution.cache.status == execution_pb2.CacheInfo.STATUS_EVICTED:
+                execution.cache.status = execution_pb2.CacheInfo.STATUS_POPULATED
         return list(executions), [attempt async for attempt in handles[0].attempts()]
 
     async def close(self) -> None:
