@@ -16,7 +16,7 @@ Reply = Any
 """What Redis answers: bytes, int, None, or a list of replies."""
 
 _PENDING_MAX: Final = 100_000
-_NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"})
+_NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED"})
 """Codes of errors by which Redis says that another one may be the master, or that it is not ready to be one."""
 
 
