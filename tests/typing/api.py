@@ -11,6 +11,7 @@ from typing import Any, assert_type
 
 import lacewing
 import lacewing.sync
+from lacewing.v1 import audit_pb2
 
 
 @lacewing.task
@@ -54,6 +55,14 @@ async def many(client: lacewing.Client) -> None:
     assert_type(client.map(add, [{"a": 1}]), AsyncIterator[int])
     assert_type(client.map(shout, [{"text": "a"}], ordered=False), AsyncIterator[str])
     assert_type(client.map(add, [{"a": 1}], return_exceptions=True), AsyncIterator[Any])
+
+
+async def audits(client: lacewing.Client) -> None:
+    """An audit takes the inputs of the task, and gives what was found."""
+    assert_type(await client.audit(add, 1, b=2), audit_pb2.AuditResult)
+    assert_type(await client.audit("shop.price", item="apple"), audit_pb2.AuditResult)
+    await client.audit(add, a="1")  # type: ignore[call-overload] # not an int
+    lacewing.Cache(audit_rate="often")  # type: ignore[arg-type] # not a number
 
 
 def blocking(client: lacewing.sync.Client) -> None:

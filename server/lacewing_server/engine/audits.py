@@ -96,9 +96,7 @@ class Audits:
         if len(self._begun) >= _REMEMBERED_MAX:
             self._begun.clear()
         self._begun[task.ref] = now
-        entry = cache_pb2.CacheEntry.FromString(hit.meta)
-        subject = _Subject(task, inputs, hit.outputs, entry.producer, entry, hit)
-        audit = asyncio.create_task(self._in_background(subject))
+        audit = asyncio.create_task(self._in_background(task, inputs, hit))
         self._running[task.ref] = audit
         audit.add_done_callback(lambda _: self._running.pop(task.ref, None))
 
@@ -107,13 +105,15 @@ class Audits:
         for audit in self._running.values():
             audit.cancel()
 
-    async def _in_background(self, subject: _Subject) -> None:
+    async def _in_background(self, task: ReadyTask, inputs: bytes, hit: CachedOutcome) -> None:
         try:
+            entry = cache_pb2.CacheEntry.FromString(hit.meta)
+            subject = _Subject(task, inputs, hit.outputs, entry.producer, entry, hit)
             await self._audit(subject, queue_timeout=_QUEUE_TIMEOUT_MS, retention=_RETENTION_MS, max_queued=1)
         except DomainError as error:  # QUEUE_FULL: there is other work to do
-            _log.debug("did not audit a hit of %s: %s", names.display_task(subject.task.id), error)
+            _log.debug("did not audit a hit of %s: %s", names.display_task(task.id), error)
         except Exception:  # noqa: BLE001 - nobody waits for it, so that it is told here
-            _log.exception("could not audit a hit of %s", names.display_task(subject.task.id))
+            _log.exception("could not audit a hit of %s", names.display_task(task.id))
 
     # --- on demand ---------------------------------------------------------------------------------------------------
 
