@@ -151,12 +151,14 @@ class EmbeddedValkey:
             except BlockingIOError:
                 lock.seek(0)
                 owner = lock.read().decode()
+                is_orphan = owner != "" and not _is_alive(int(owner))
                 if time.monotonic() > deadline:
+                    whose = "the Valkey of a server that is gone" if is_orphan else "another server"
                     raise ValkeyStartError(
-                        f"another server (process {owner}) uses the data directory {self._directory}; "
-                        "give --data-dir or --redis"
+                        f"{whose} (process {owner}) uses the data directory {self._directory}; "
+                        + ("end it" if is_orphan else "give --data-dir or --redis")
                     ) from None
-                if owner and not _is_alive(int(owner)):
+                if is_orphan:
                     self._ask(b"SHUTDOWN NOSAVE\r\n")  # all it has is in its file
                 time.sleep(0.005)
             else:

@@ -90,6 +90,20 @@ async def test_a_server_ends_the_orphan_of_another_one(directory: Path) -> None:
         successor.stop()
 
 
+async def test_an_orphan_that_does_not_end_is_told(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stands still cannot be ended in order; the successor does not start, and says what to do."""
+    owner, pid = own(directory, "orphan")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        kill(owner)
+        monkeypatch.setattr(valkey, "_LOCK_SECONDS", 0.05)
+        with pytest.raises(ValkeyStartError, match=rf"of a server that is gone \(process {owner.pid}\) .* end it"):
+            EmbeddedValkey(directory)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await until_ended(pid)  # it was asked to, and now it hears it
+
+
 def test_a_server_leaves_the_valkey_of_a_living_one_alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not start, and says which process has the directory."""
     owner, pid = own(directory, "orphan")
