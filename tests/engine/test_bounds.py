@@ -121,6 +121,11 @@ async def test_no_more_attempts_run_than_the_task_allows(service: Service) -> No
     first, second = [await service.lease(task) for _ in range(2)]
     await service.no_lease(task)
     worker = await StreamWorker(service.stubs, task).connect(credit=4)
+
+    async def says_why() -> bool:
+        return "as many attempts run" in (await service.get(created[3])).state_reason
+
+    await eventually(says_why)
     await service.succeed(first, 1)
     third = await worker.lease()
     await service.fail(second, recoverable=False)

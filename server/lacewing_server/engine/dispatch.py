@@ -151,6 +151,10 @@ class Dispatch:
         for queue_ref in list(self._offers):
             self.on_work(queue_ref)
 
+    def is_bounded(self, queue_ref: bytes) -> bool:
+        """Whether a bound of the task or project keeps what a queue holds from starting, as far as this server knows."""
+        return queue_ref in self._bounded
+
     def reserve(self, queue_ref: bytes) -> Session | None:
         """Takes one credit for an execution that is about to be created, if that may jump the queue's round trip."""
         if queue_ref in self._nonempty or queue_ref in self._bounded:

@@ -49,6 +49,8 @@ class Fleet:
             self._workers = await self._read()
             self._reasons = {}
             self._fresh_until = now + _FRESH_SECONDS
+        if self._dispatch.is_bounded(record.queue_ref):
+            return "as many attempts run, or have started, as the task or its project may have at a time"
         reason = self._reasons.get(record.queue_ref)
         if reason is None:
             queue = self._dispatch.queue(record.queue_ref)
