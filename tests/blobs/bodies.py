@@ -48,4 +48,21 @@ def fill(size: int) -> bytes:
     return bytes(size)
 
 
+@lacewing.task(name="blobs.keep", retries=3)
+def keep(content: bytes) -> int:
+    return len(content)
+
+
+@lacewing.task(name="blobs.where")
+def where(path: Path) -> str:
+    assert path.is_file()
+    return str(path)
+
+
+@lacewing.task(name="blobs.crash_with")
+def crash_with(path: Path) -> None:
+    assert path.is_file()
+    os._exit(1)
+
+
 ALL: list[AnyTask] = [reverse, reverse_soon, shout, double, keys, fill]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blobs.s3 import Bucket, run_bucket
+from blobs.s3 import BUCKET, Bucket, run_bucket
 from lacewing_server.testing import ServerProcess, start_server
 from server.world import Stubs, connect
 
@@ -33,9 +33,16 @@ class Place:
     def remove(self, digest: str) -> None:
         """Deletes a blob behind the server's back."""
         if self.bucket is not None:
-            self.bucket.client.delete_object(Bucket="blobs-of-tests", Key=f"some/prefix/{digest}")
+            self.bucket.client.delete_object(Bucket=BUCKET, Key=f"some/prefix/{digest}")
         else:
             (self.directory / digest[:2] / digest[2:]).unlink()
+
+    def damage(self, digest: str) -> None:
+        """Changes the bytes of a blob behind the server's back."""
+        if self.bucket is not None:
+            self.bucket.client.put_object(Bucket=BUCKET, Key=f"some/prefix/{digest}", Body=b"damaged")
+        else:
+            (self.directory / digest[:2] / digest[2:]).write_bytes(b"damaged")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 import type_strategies as make  # noqa: E402 it lies beside the folder
-from lacewing.types import digest_literal_map, explain_mismatch  # noqa: E402 as above
+from lacewing.types import digest_literal, digest_literal_map, explain_mismatch  # noqa: E402 as above
 from lacewing.types._digest import canonical_literal  # noqa: E402 as above
 from lacewing.v1 import literals_pb2, types_pb2  # noqa: E402 as above
 
@@ -118,6 +118,10 @@ def literal_cases() -> dict[str, Literal]:
         "map": map_of(b=number, a=list_of(), ab=number),
         "hash stands for the value": hashed(make.primitive(integer=6), "abc"),
         "offloaded": Literal(offloaded_metadata=offloaded),
+        # The identity that `literals.proto` asks for: here that of the string "large", whatever the URI.
+        "offloaded with the digest of its value": hashed(
+            Literal(offloaded_metadata=offloaded), f"v1:{digest_literal(make.primitive(string_value='large')).hex()}"
+        ),
         "no value": Literal(),
     }
 
