@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,3 +125,17 @@ async def test_tables_of_polars_and_pyarrow(client: lacewing.Client) -> None:
     assert (await client.execute(bodies.sorted_polars, frame)).equals(frame.sort("number"))
     table = pa.table({"number": [3, 1], "text": ["a", None]})
     assert (await client.execute(bodies.head_arrow, table)).equals(table.slice(0, 1))
+
+
+async def test_the_task_of_the_readme(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second module of the README runs as printed."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    _, module = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "tables_of_the_readme.py").write_text(module)
+    (tmp_path / "prices.csv").write_text("item,price,note\ntea,2.5,hot\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (read,) = lacewing.load_tasks(["tables_of_the_readme"])
+    with testing.worker(place.server.address, [read], isolation="process"):
+        async with lacewing.Client(place.server.address) as client:
+            table = await client.execute(read, File(tmp_path / "prices.csv"))
+    pd.testing.assert_frame_equal(table, pd.DataFrame({"item": ["tea"], "price": [2.5]}))

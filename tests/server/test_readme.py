@@ -24,7 +24,7 @@ _PRINTED_ADDRESS = "127.0.0.1:7400"
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server, and the worker of the README with the module of the README."""
     folder = tmp_path_factory.mktemp("readme")
-    (module,) = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+    module, _ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
     (folder / "tasks.py").write_text(module)
     with start_server() as server:
         command = _lines("worker")[0]
@@ -67,7 +67,7 @@ def _run(line: str, address: str, folder: Path) -> str:
 def test_the_call_from_python_prints_the_result(address: str, tmp_path: Path) -> None:
     """The third terminal shows the sum, the second time from the cache."""
     (line,) = [each for each in _lines("python") if "sync.Client" in each]
-    (module,) = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+    module, _ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
     (tmp_path / "tasks.py").write_text(module)
     assert _run(line, address, tmp_path) == "42\n"
     assert _run(line, address, tmp_path) == "42\n"
@@ -76,7 +76,7 @@ def test_the_call_from_python_prints_the_result(address: str, tmp_path: Path) ->
 def test_grpcurl_lists_the_services(address: str, tmp_path: Path) -> None:
     """Reflection names every service."""
     found = _run(_lines("grpcurl.* list")[0], address, tmp_path).split()
-    names = ("Task", "Execution", "Worker", "Project", "Cache")
+    names = ("Task", "Execution", "Worker", "Project", "Cache", "Blob")
     assert {f"lacewing.v1.{name}Service" for name in names} <= set(found)
     assert "grpc.health.v1.Health" in found
 

@@ -60,8 +60,7 @@ class TableTransformer(TypeTransformer):
 
     def literal_type(self, annotation: Any) -> types_pb2.LiteralType:
         """Return a dataset of the annotated columns."""
-        # It compiles annotations, and asks the transformers for that.
-        from lacewing.types._python._compile import literal_type_of  # noqa: PLC0415
+        from lacewing.types._python._compile import literal_type_of  # noqa: PLC0415 it imports this module
 
         columns = _declared(annotation)
         return _dataset_type((name, literal_type_of(of)) for name, of in columns.types.items())
