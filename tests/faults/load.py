@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,6 +39,7 @@ class Kind:
         way: How it is asked for: ``submit``; ``execute`` on the stream of a client, by name; ``twice`` by name, at two
             servers at once.
         cancel: Between how many seconds after its acceptance it is cancelled.
+        mode: How it uses the cache.
     """
 
     task: AnyTask
@@ -45,6 +47,7 @@ class Kind:
     inputs: Callable[[random.Random], dict[str, Any]]
     way: str = "submit"
     cancel: tuple[float, float] | None = None
+    mode: execution_pb2.CacheMode.ValueType = execution_pb2.CACHE_MODE_UNSPECIFIED
 
 
 def _number(chance: random.Random) -> dict[str, Any]:
@@ -81,6 +84,8 @@ KINDS: Final = (
     Kind(bodies.big, 5, _sizes),
     Kind(bodies.narrow, 6, _number),
     Kind(bodies.cached, 6, _key),
+    Kind(bodies.cached, 2, _key, mode=execution_pb2.CACHE_MODE_REFRESH),
+    Kind(bodies.cached, 1, _key, mode=execution_pb2.CACHE_MODE_BYPASS),
     Kind(bodies.brief, 6, _key),
     Kind(bodies.serialized, 10, lambda chance: {"n": chance.randrange(40)}),
 )
@@ -101,6 +106,7 @@ class Load:
         self._clients = [lacewing.Client(address) for address in addresses]
         self._history = history
         self._chance = random.Random(f"load {seed}")
+        self._evicting = random.Random(f"evictions {seed}")
         self._rate = rate
         self._run = f"r{seed}"
         self._under_way: set[asyncio.Task[None]] = set()
@@ -118,6 +124,20 @@ class Load:
             self._under_way.add(task)
             task.add_done_callback(self._followed)
             await asyncio.sleep(self._chance.expovariate(self._rate))
+
+    async def evict(self, seconds: float) -> None:
+        """Evicts the entries of `cached` now and then, for so many seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await asyncio.sleep(self._evicting.uniform(1.0, 5.0))
+            client = self._clients[self._evicting.randrange(len(self._clients))]
+            # An eviction that does not come through is none: nothing waits for it.
+            with contextlib.suppress(*_OUTAGES):
+                await client.evict_cache(task=bodies.cached)
+
+    async def listed(self) -> list[str]:
+        """The names of all executions that the servers list."""
+        return [execution.id.name async for execution in self._clients[0].list()]
 
     async def settle(self, seconds: float) -> None:
         """Waits until all that was asked for has ended, but not longer than so many seconds."""
@@ -182,9 +202,8 @@ class Load:
         request_id = "" if request.name else f"{self._run}-{request.number}"
 
         async def submit(client: lacewing.Client) -> str:
-            handle = await client.with_options(name=request.name, request_id=request_id).submit(
-                request.task, **request.inputs
-            )
+            options = client.with_options(name=request.name, request_id=request_id, cache_mode=kind.mode)
+            handle = await options.submit(request.task, **request.inputs)
             request.accepted = request.accepted or time.monotonic()
             return handle.id.name
 

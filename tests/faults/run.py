@@ -29,7 +29,7 @@ from faults.checks import RECOVERY, TOLERANCE, Case, check, no_more_than_allowed
 from faults.history import History, Request, State, describe
 from faults.keyspace import check_keys
 from faults.load import Load
-from faults.schedule import SERVERS, Fault, schedule
+from faults.schedule import MEAN_PAUSE, SERVERS, Fault, schedule
 from faults.world import GRACE, World
 from lacewing.errors import LacewingError, RefusedError
 from lacewing.v1 import execution_pb2
@@ -85,6 +85,7 @@ async def attack(world: World, load: Load, history: History, faults: Sequence[Fa
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(load.run(duration))
+            group.create_task(load.evict(duration))
             group.create_task(inject(world, faults, history.start))
         print(f"{time.monotonic() - history.start:4.0f} s  all faults are over; coming to rest", flush=True)
         over = time.monotonic()
@@ -109,6 +110,11 @@ async def examine(world: World, load: Load, history: History, violations: Violat
     for case, problem in [*one_computes(cases), *no_more_than_allowed(cases)]:
         violations.add(f"{case.request.task.name} {case.request.name}: {problem}", tale(case))
     known = {case.request.name for case in cases}
+    listed = Counter(await load.listed())
+    for name in sorted((listed.keys() | executions.keys()) - (listed.keys() & executions.keys())):
+        violations.add(f"execution {name} is {'listed, and was not accepted' if name in listed else 'not listed'}")
+    for name in [name for name, count in listed.items() if count > 1]:
+        violations.add(f"execution {name} is listed {listed[name]} times")
     for name, ran in runs.items():
         if name not in known:
             violations.add(f"execution {name} ran, and nobody asked for it: {ran}")
@@ -196,9 +202,9 @@ def tale(case: Case) -> str:
     return "\n".join([f"  {request.kind} {request.task.name} {inputs}", *lines])
 
 
-async def main(seed: int, duration: float, rate: float, directory: Path) -> int:
+async def main(seed: int, duration: float, rate: float, pause: float, directory: Path) -> int:
     """Runs it; returns the exit code."""
-    faults = schedule(seed, duration)
+    faults = schedule(seed, duration, pause)
     print(f"seed {seed}, {duration:g} s, {len(faults)} faults, {rate:g} requests per second; logs in {directory}")
     history, violations = History(directory), Violations()
     world = World(directory, history)
@@ -225,6 +231,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=600.0, help="seconds of load and faults")
     parser.add_argument("--seed", type=int, default=None, help="of the schedule (default: a random one)")
     parser.add_argument("--rate", type=float, default=10.0, help="requests per second")
+    parser.add_argument("--pause", type=float, default=MEAN_PAUSE, help="seconds between faults, on average")
     return parser.parse_args()
 
 
@@ -235,7 +242,7 @@ if __name__ == "__main__":
     place = Path(tempfile.mkdtemp(prefix="lwf"))
     code = 1
     with suppress(asyncio.CancelledError):
-        code = asyncio.run(main(chosen, given.duration, given.rate, place))
+        code = asyncio.run(main(chosen, given.duration, given.rate, given.pause, place))
     if code == 0:
         shutil.rmtree(place)
     sys.exit(code)

@@ -25,7 +25,9 @@ LINKS: Final = tuple(f"{kind}-{server}" for kind in ("client", "worker", "redis"
 SKEWS: Final = (0.0, 0.0, 45.0, -45.0, 3_600.0, -86_400.0)
 """By how many seconds the clock of a server or worker may be wrong."""
 
-_MEAN_PAUSE: Final = 1.3
+MEAN_PAUSE: Final = 1.3
+"""How many seconds come between two faults, on average, unless otherwise said."""
+
 _LEAST_PAUSE: Final = 0.2
 # Longer than any lease, so that who comes back from the dead finds its work done by others.
 _LONG: Final = (0.3, 8.0)
@@ -73,7 +75,7 @@ KINDS: Final[Mapping[str, tuple[int, tuple[str, ...], tuple[float, float]]]] = {
 _SKEWED: Final = frozenset({"kill server", "restart server", "kill worker", "restart worker"})
 
 
-def schedule(seed: int, duration: float) -> list[Fault]:
+def schedule(seed: int, duration: float, pause: float = MEAN_PAUSE) -> list[Fault]:
     """The faults of so many seconds, in order; the same for the same arguments. None comes to a target that has one."""
     chance = random.Random(seed)
     kinds, weights = list(KINDS), [weight for weight, _, _ in KINDS.values()]
@@ -81,7 +83,7 @@ def schedule(seed: int, duration: float) -> list[Fault]:
     busy: dict[str, float] = {}
     now = 0.0
     while True:
-        now += max(_LEAST_PAUSE, chance.expovariate(1 / _MEAN_PAUSE))
+        now += max(_LEAST_PAUSE, chance.expovariate(1 / pause))
         if now >= duration:
             return faults
         (kind,) = chance.choices(kinds, weights)
