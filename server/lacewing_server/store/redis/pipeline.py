@@ -139,12 +139,15 @@ class Pipeline:
                 link.check()
             self._ready.clear()
             _log.warning("the connection to Redis was lost; connecting again")
+            told = ""
             while not self._ready.is_set():
                 try:
                     await self._connect()
                     delay = 0.01
                 except StoreUnavailableError as error:
-                    _log.warning("%s; trying again in %.2f s", error, delay)
+                    if str(error) != told:  # a Redis that stays away is told once
+                        _log.warning("%s; trying again", error)
+                    told = str(error)
                     await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
                     delay = min(delay * 2, _BACKOFF_MAX_SECONDS)
             _log.info("connected to Redis again")
