@@ -152,7 +152,7 @@ class Dispatch:
             self.on_work(queue_ref)
 
     def is_bounded(self, queue_ref: bytes) -> bool:
-        """Whether a bound of the task or project keeps what a queue holds from starting, as far as this server knows."""
+        """Whether a bound of task or project keeps what a queue holds from starting, as far as this server knows."""
         return queue_ref in self._bounded
 
     def reserve(self, queue_ref: bytes) -> Session | None:
