@@ -42,33 +42,35 @@ local task, project = known('t:' .. task_ref), known('p:' .. project_ref)
 bound(task_ref, task)
 bound(project_ref, project)
 local leased = 0
-for _ = 1, 1000 do
-  if leased == allowed then break end
-  local id = redis.call('ZPOPMIN', queue)[1]
-  if not id then
+while leased < allowed do
+  local taken = redis.call('ZPOPMIN', queue, allowed - leased)
+  if #taken == 0 then
     reply[1], reply[2] = 0, 0
     break
   end
-  local readable, h = pcall(read, id)
-  -- The record decides, whatever the queue says.
-  if not readable then
-    unreadable[#unreadable + 1] = id
-  elseif h and h[STATE] == QUEUED and h[NOT_BEFORE_MS] == 0 then
-    enter(h, RUNNING)
-    lease(id, h, ARGV[slot], ARGV[slot + 1], lease_ms, now)
-    if task.max_concurrency then
-      h[FLAGS] = bit.bor(h[FLAGS], TASK_LIMITED)
-      redis.call('SADD', P .. 'c:' .. task_ref, id)
+  for i = 1, #taken, 2 do
+    local id = taken[i]
+    local readable, h = pcall(read, id)
+    -- The record decides, whatever the queue says.
+    if not readable then
+      unreadable[#unreadable + 1] = id
+    elseif h and h[STATE] == QUEUED and h[NOT_BEFORE_MS] == 0 then
+      enter(h, RUNNING)
+      lease(id, h, ARGV[slot], ARGV[slot + 1], lease_ms, now)
+      if task.max_concurrency then
+        h[FLAGS] = bit.bor(h[FLAGS], TASK_LIMITED)
+        redis.call('SADD', P .. 'c:' .. task_ref, id)
+      end
+      if project.max_concurrency then
+        h[FLAGS] = bit.bor(h[FLAGS], PROJECT_LIMITED)
+        redis.call('SADD', P .. 'c:' .. project_ref, id)
+      end
+      reply[#reply + 1] = id
+      reply[#reply + 1] = write(id, h)
+      arm(id, h)
+      announce(id, h)
+      slot, leased = slot + 2, leased + 1
     end
-    if project.max_concurrency then
-      h[FLAGS] = bit.bor(h[FLAGS], PROJECT_LIMITED)
-      redis.call('SADD', P .. 'c:' .. project_ref, id)
-    end
-    reply[#reply + 1] = id
-    reply[#reply + 1] = write(id, h)
-    arm(id, h)
-    announce(id, h)
-    slot, leased = slot + 2, leased + 1
   end
 end
 -- Left to a server that can read them, behind what we can.

@@ -25,7 +25,7 @@ local function store()
   redis.call('ZADD', P .. 'ix:' .. domain_index, now, id)
   write(id, h)
   count_waiting(h, nil, h[STATE])
-  if h[STATE] < SUCCEEDED then arm(id, h) end
+  if h[STATE] < SUCCEEDED then arm(id, h, true) end
 end
 local function is_full()
   return project.max_queued and tonumber(redis.call('GET', P .. 'n:' .. h[PROJECT_REF]) or 0) >= project.max_queued

@@ -86,20 +86,17 @@ local function write(id, h)
 end
 
 -- Keeps the one timer entry of an execution at the earliest of its clocks.
-local function arm(id, h)
-  local due = h[DEADLINE_MS]
-  local function at(time)
-    if due == 0 or time < due then due = time end
-  end
+local function arm(id, h, is_new)
+  local due = h[DEADLINE_MS] > 0 and h[DEADLINE_MS] or math.huge
   if h[STATE] == QUEUED then
-    if h[NOT_BEFORE_MS] > 0 then at(h[NOT_BEFORE_MS])
-    elseif h[QUEUE_TIMEOUT] > 0 then at(h[QUEUED_MS] + h[QUEUE_TIMEOUT]) end
+    if h[NOT_BEFORE_MS] > 0 then due = math.min(due, h[NOT_BEFORE_MS])
+    elseif h[QUEUE_TIMEOUT] > 0 then due = math.min(due, h[QUEUED_MS] + h[QUEUE_TIMEOUT]) end
   elseif h[STATE] == RUNNING then
-    at(h[START_MS] + h[ATTEMPT_TIMEOUT])
-    if h[LEASE_EXPIRE_MS] > 0 then at(h[LEASE_EXPIRE_MS]) end
+    due = math.min(due, h[START_MS] + h[ATTEMPT_TIMEOUT])
+    if h[LEASE_EXPIRE_MS] > 0 then due = math.min(due, h[LEASE_EXPIRE_MS]) end
   end
-  if due > 0 and h[STATE] < SUCCEEDED then redis.call('ZADD', P .. 'timer', due, id)
-  else redis.call('ZREM', P .. 'timer', id) end
+  if due < math.huge and h[STATE] < SUCCEEDED then redis.call('ZADD', P .. 'timer', due, id)
+  elseif not is_new then redis.call('ZREM', P .. 'timer', id) end
 end
 
 -- Tells the other servers that may wait for an execution that it has changed.
