@@ -84,13 +84,14 @@ def test_entries_are_run_again(client: lacewing.sync.Client) -> None:
     assert client.cache_stats(project="default").size_bytes > 0
 
 
-def test_a_declared_share_of_hits_is_audited(client: lacewing.sync.Client) -> None:
+def test_a_declared_share_of_hits_is_audited(cli: Lacewing, client: lacewing.sync.Client) -> None:
     """``Cache(audit_rate=1)``: the hit gives what is memoized, and the task is found out."""
     first = client.execute(bodies.watched, 1)
     assert client.execute(bodies.watched, 1) == first
     until(lambda: client.get_task("cache.bodies.watched").task.HasField("nondeterminism"))
     assert client.cache_entry(key_of(client, "cache.bodies.watched")).HasField("nondeterminism")
     assert client.execute(bodies.watched, 1) == first
+    assert "100.000% of hits are audited" in cli("tasks", "get", "cache.bodies.watched").out
 
 
 def test_the_rate_is_a_share() -> None:

@@ -156,7 +156,8 @@ def _described(task: task_pb2.Task, version: task_pb2.TaskVersion) -> Iterator[t
             yield name, span_text(span)
     if metadata.discoverable:
         ttl = f", entries live {span_text(policy.cache.ttl)}" if policy.cache.HasField("ttl") else ""
-        yield "Memoized", f"cache version {metadata.discovery_version}{ttl}"
+        audited = f", {policy.cache.audit_rate:.3%} of hits are audited" if policy.cache.audit_rate else ""
+        yield "Memoized", f"cache version {metadata.discovery_version}{ttl}{audited}"
     if policy.HasField("idempotent") and not policy.idempotent:
         yield "Idempotent", "no: never run again after it was interrupted"
 
