@@ -249,6 +249,25 @@ async def test_the_end_of_the_zygote_is_survived(tmp_path: Path) -> None:
         assert not pool.failures
 
 
+async def test_the_end_of_a_zygote_that_starts_is_survived() -> None:
+    """The one that follows a killed one is killed before it is ready, as by a lack of memory: a third one serves."""
+    async with running() as pool:
+        killed: list[object] = [None]
+
+        def has_successor() -> bool:
+            return pool.executor._zygote._process not in killed
+
+        for _ in range(2):
+            zygote = pool.executor._zygote._process
+            assert zygote is not None
+            killed.append(zygote)
+            zygote.kill()
+            await until(has_successor)
+        assert not pool.executor._is_ready
+        assert await pool.value(bodies.double, number=2) == 4
+        assert not pool.failures
+
+
 async def test_a_task_that_is_no_global_name_is_refused_at_the_start() -> None:
     """A child process cannot find a task that is defined inside a function; the message says what to do."""
 

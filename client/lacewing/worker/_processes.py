@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lacewing._channel import reconnect_delays
 from lacewing.task import AnyTask
 from lacewing.v1 import worker_service_pb2
 from lacewing.worker._attempt import Attempt, Ended, Progressed, WorkerStartError
@@ -23,6 +25,7 @@ from lacewing.worker._zygote_process import ZygoteProcess
 
 _log = logging.getLogger("lacewing.worker")
 _RETIRE_SECONDS = 5.0
+_RESTARTS = 5
 # Whoever sends SIGTERM to every process of a service, or of a machine, stops it: that is no failure of a task.
 _ENDED_FROM_OUTSIDE = "its process was ended from outside by SIGTERM"
 
@@ -154,13 +157,21 @@ class ProcessExecutor:
         self._restarting = asyncio.create_task(self._restart(), name="lacewing zygote restart")
 
     async def _restart(self) -> None:
-        await self._zygote.close()
-        self._zygote = ZygoteProcess(self._zygote_settings, self)
-        try:
-            await self.start()
-        except (WorkerStartError, OSError) as error:
-            self._failed(error if isinstance(error, WorkerStartError) else WorkerStartError(str(error)))
-            return
+        delays = itertools.islice(reconnect_delays(), _RESTARTS)
+        while True:
+            await self._zygote.close()
+            self._zygote = ZygoteProcess(self._zygote_settings, self)
+            try:
+                await self.start()
+                break
+            except (WorkerStartError, OSError) as error:
+                # What ended the one before, a lack of memory perhaps, may have ended this one while it started.
+                delay = next(delays, None)
+                if delay is None:
+                    self._failed(error if isinstance(error, WorkerStartError) else WorkerStartError(str(error)))
+                    return
+                _log.error("It cannot be started (%s); trying again.", error)
+                await asyncio.sleep(delay)
         while self._waiting:
             self.run(self._waiting.popleft())
 

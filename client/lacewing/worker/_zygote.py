@@ -76,13 +76,19 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()  # The collector then leaves these pages alone, and children go on sharing them.
     _linux.adopt_orphans()
-    _send(control, {"ready": True})
+    if not _send(control, {"ready": True}):
+        return
     limits = ChildLimits(max_calls=settings["max_calls"], max_memory_bytes=settings["max_memory_bytes"])
     Zygote(control, tasks, limits, settings["blobs"]).run()
 
 
-def _send(control: socket.socket, message: Mapping[str, Any]) -> None:
-    control.sendall(json.dumps(message).encode() + b"\n")
+def _send(control: socket.socket, message: Mapping[str, Any]) -> bool:
+    """Send the worker a message; return False if it is gone."""
+    try:
+        control.sendall(json.dumps(message).encode() + b"\n")
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 class Zygote:
@@ -202,10 +208,7 @@ class Zygote:
             self._reap()
 
     def _tell(self, message: Mapping[str, Any]) -> None:
-        try:
-            _send(self._control, message)
-        except (BrokenPipeError, ConnectionResetError):
-            return  # The worker is gone; the main loop is about to notice.
+        _send(self._control, message)  # If the worker is gone, the main loop is about to notice.
 
 
 def _kill_group(process: int, number: int) -> None:
