@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from lacewing.types import ConversionError, digest_literal_map, literal_map_from_json
+from lacewing.types import digest_literal_map
 from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.durations import milliseconds
-from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid_field
+from lacewing_server.domain.errors import DomainError, Violations, invalid_field
 from lacewing_server.domain.record import (
     FILLS_CACHE,
-    HIGH_PRIORITY,
-    LOW_PRIORITY,
     NO_KEY,
     SERIALIZED,
     CachedOutcome,
     ExecutionRecord,
 )
 from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.admission import PRIORITY_FLAGS, Admission
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.blobs import Blobs, mention_blobs
 from lacewing_server.engine.dispatch import Dispatch
@@ -32,15 +31,6 @@ from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Waiter, Wakeups
 from lacewing_server.store.redis.store import Created, Creation, Store
 
-_CACHE_MODES: Final = frozenset(execution_pb2.CacheMode.values())
-_PRIORITY_FLAGS: Final[Mapping[int, int]] = {
-    execution_pb2.PRIORITY_UNSPECIFIED: 0,
-    execution_pb2.PRIORITY_HIGH: HIGH_PRIORITY,
-    execution_pb2.PRIORITY_NORMAL: 0,
-    execution_pb2.PRIORITY_LOW: LOW_PRIORITY,
-}
-_ADMISSION_MAX: Final = 4_096
-_ADMISSION_BYTES: Final = 4_096
 _FULL_RETRY_SECONDS: Final = 1.0
 _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
 """What a look-up that found no entry can come to; a request that is repeated or refused looked nothing up."""
@@ -102,7 +92,7 @@ class Executions:
         self._counters = counters
         self._shutdown = shutdown
         self._blobs = blobs
-        self._admissions: dict[tuple[bytes, str, bytes], bytes] = {}
+        self._admission = Admission()
         self.on_hit: Callable[[ReadyTask, bytes, CachedOutcome], None] = lambda _task, _inputs, _hit: None
         """Told of each hit of a task with an audit rate, and of the inputs that hit."""
 
@@ -116,9 +106,7 @@ class Executions:
             task, as_latest = await self._tasks.resolve(request.task)
             if self._projects.is_archived(task.id.project):
                 await self._projects.require_active(task.id.project)
-            _check_request(request)
-            inputs, packed = self._inputs(request, task)
-            cache_key = self._admit(task, inputs, packed)
+            inputs, packed, cache_key = self._admission.check(request, task)
             if mention_blobs(packed):
                 await self._blobs.require(inputs)
             admitted = await self._create(
@@ -180,7 +168,7 @@ class Executions:
             execution_id,
             lifecycle.QUEUED,
             meta,
-            flags=flags | _PRIORITY_FLAGS[request.priority],
+            flags=flags | PRIORITY_FLAGS[request.priority],
             cache_status=status,
             origin=self._store.server,
             task_ref=task.ref,
@@ -280,39 +268,6 @@ class Executions:
             )
         return Admitted(record, task, replayed=True)
 
-    def _inputs(self, request: ExecuteRequest, task: ReadyTask) -> tuple[literals_pb2.LiteralMap, bytes]:
-        inputs = request.inputs
-        if request.HasField("inputs_json"):
-            if request.HasField("inputs"):
-                raise invalid_field("inputs_json", "must not be given together with inputs")
-            try:
-                inputs = literal_map_from_json(request.inputs_json, task.input_variables)
-            except ConversionError as error:
-                raise _bad_inputs(task, [Violation(each.path, each.message) for each in error.problems]) from error
-        packed = inputs.SerializeToString()
-        if len(packed) > limits.INPUTS_MAX_BYTES:
-            raise DomainError(
-                errors_pb2.ERROR_REASON_VALUE_TOO_LARGE,
-                f"the inputs have {len(packed)} bytes, {limits.INPUTS_MAX_BYTES} are allowed",
-                metadata={"field": "inputs", "bytes": str(len(packed)), "limit": str(limits.INPUTS_MAX_BYTES)},
-            )
-        return inputs, packed
-
-    def _admit(self, task: ReadyTask, inputs: literals_pb2.LiteralMap, packed: bytes) -> bytes:
-        """Checks the inputs and computes the cache key; both are remembered for equal bytes."""
-        small = len(packed) <= _ADMISSION_BYTES
-        remembered = (task.ref, task.id.version, packed)
-        if small and (key := self._admissions.get(remembered)) is not None:
-            return key
-        if problems := task.inputs.check(inputs):
-            raise _bad_inputs(task, [Violation(each.path, each.message) for each in problems])
-        key = task.cache_key(task.inputs.complete(inputs)) if task.cached else NO_KEY
-        if small:
-            if len(self._admissions) >= _ADMISSION_MAX:
-                self._admissions.clear()
-            self._admissions[remembered] = key
-        return key
-
     # --- reading
     # ---------------------------------------------------------------------------------------------------------
 
@@ -411,37 +366,6 @@ def _lesser(bound: int, other: int) -> int:
 def _digest(task: ReadyTask, inputs: bytes) -> bytes:
     """What is equal for equal inputs, whatever their order and encoding, and whether or not a default was given."""
     return digest_literal_map(task.inputs.complete(literals_pb2.LiteralMap.FromString(inputs)))
-
-
-def _check_request(request: ExecuteRequest) -> None:
-    violations = Violations()
-    if request.name:
-        names.check_execution_name(request.name, "name", violations)
-    if request.request_id:
-        names.check_printable(request.request_id, limits.REQUEST_ID_MAX, "request_id", violations)
-    if request.labels:
-        names.check_labels(request.labels, "labels", violations)
-    if request.HasField("deadline") and not 0 < milliseconds(request.deadline) <= limits.DURATION_MAX_SECONDS * 1_000:
-        violations.add("deadline", "must be positive, and at most ten years")
-    if request.HasField("wait_timeout") and milliseconds(request.wait_timeout) < 0:
-        violations.add("wait_timeout", "must not be negative")
-    if request.priority not in _PRIORITY_FLAGS:
-        violations.add("priority", f"must be a known priority, got {request.priority}")
-    if request.cache_mode not in _CACHE_MODES:
-        violations.add("cache_mode", f"must be a known mode, got {request.cache_mode}")
-    violations.raise_if_any()
-
-
-def _bad_inputs(task: ReadyTask, violations: list[Violation]) -> DomainError:
-    shown = names.display_task(task.id)
-    first = violations[0]
-    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-    return DomainError(
-        errors_pb2.ERROR_REASON_INPUTS_INVALID,
-        f"the inputs do not fit the interface of {shown}: {first.field}: {first.description}{more}",
-        metadata={"task": shown},
-        violations=violations,
-    )
 
 
 def _full(task: ReadyTask, created: Created) -> DomainError:
