@@ -44,6 +44,12 @@ def watched(n: int) -> int:
     return n + next(_numbers)
 
 
+@task(cache=True, timeout=60, isolation="thread")
+def large(size: int, drifts: bool = False) -> bytes:  # noqa: FBT001, FBT002 it is a task
+    """Gives more than fits into a message, and keeps its word unless it drifts."""
+    return b"x" * size + (b"%d" % next(_numbers) if drifts else b"")
+
+
 @task(timeout=60, isolation="thread")
 def broken(n: int) -> int:
     """Fails for good."""
@@ -66,4 +72,4 @@ def keyed(path: str) -> list[str]:
     return [Path(path).read_text(), key]
 
 
-ALL: list[AnyTask] = [steady, drifting, watched, broken, once, keyed]
+ALL: list[AnyTask] = [steady, drifting, watched, large, broken, once, keyed]

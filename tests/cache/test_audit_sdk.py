@@ -71,6 +71,20 @@ async def test_what_cannot_be_audited_is_refused(cli: Lacewing) -> None:
             await client.audit(bodies.once, 1)
 
 
+async def test_large_outputs_are_compared_by_their_content(cli: Lacewing) -> None:
+    """They travel by reference, and the references say what they refer to."""
+    async with Client(cli.address) as client:
+        assert (await client.audit(bodies.large, 200_000)).outcome == Result.OUTCOME_MATCH
+        found = await client.audit(bodies.large, 200_000, drifts=True)
+        assert found.outcome == Result.OUTCOME_MISMATCH
+        (difference,) = found.nondeterminism.differences
+        assert difference.path == "outputs.o0"
+        assert difference.before != difference.after
+        await client.execute(bodies.large, 300_000)
+        key = (await anext(client.cache_entries(bodies.large))).key
+        assert (await client.audit_entry(key)).outcome == Result.OUTCOME_MATCH
+
+
 def test_entries_are_run_again(client: lacewing.sync.Client) -> None:
     """One by its key, or some of them; the statistics count."""
     for n in range(3):
