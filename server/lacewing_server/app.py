@@ -140,7 +140,10 @@ class Server:
             self._streams.drain()
             if not await self._shutdown.calls_ended(self.settings.shutdown_grace):
                 self._streams.end()
-                await self._shutdown.calls_ended(_LAST_SECONDS)
+                if not await self._shutdown.calls_ended(_LAST_SECONDS):
+                    # Before gRPC cancels them, which callers would not take for a reason to try again.
+                    self._shutdown.end()
+                    await self._shutdown.calls_ended(_LAST_SECONDS)
             await self._grpc.stop(_LAST_SECONDS)
             self._grpc = None
         if self._loops is not None:

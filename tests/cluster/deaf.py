@@ -16,6 +16,7 @@ class Wire:
         is_mute: While True, what the store answers is dropped on the way.
         dropped: How often something was.
         answers: While not set, what the store answers waits on the way.
+        reads: How many times a single value was asked for.
     """
 
     def __init__(self, socket: str) -> None:
@@ -23,6 +24,7 @@ class Wire:
         self.is_deaf = False
         self.is_mute = False
         self.dropped = 0
+        self.reads = 0
         self.answers = asyncio.Event()
         self.answers.set()
         self._socket = socket
@@ -43,6 +45,7 @@ class Wire:
         async def up(data: bytes) -> bool:
             nonlocal is_subscription
             is_subscription |= b"SUBSCRIBE" in data
+            self.reads += data.count(b"\r\nGET\r\n")
             return True
 
         async def down(_: bytes) -> bool:

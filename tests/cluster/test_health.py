@@ -15,9 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import lacewing
 from cluster import bodies
+from cluster.deaf import wire_to
 from cluster.raw import working
 from cluster.world import World, calling, store
+from lacewing.errors import from_rpc_error
+from lacewing.v1 import execution_service_pb2, execution_service_pb2_grpc, identifiers_pb2
 from lacewing_server.valkey import EmbeddedValkey
+from worker.leases import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -80,3 +84,30 @@ async def test_a_server_that_drains_is_not_ready(world: World) -> None:
         assert await stream.end() == grpc.StatusCode.OK
         await stopping
     assert "ResourceWarning" not in server.log
+
+
+async def test_who_waits_for_a_store_that_does_not_answer_is_told_of_the_end(world: World) -> None:
+    """Once the grace is over, calls that are still under way end with what is a reason to try another server."""
+    async with wire_to(world.url) as wire:
+        server = await asyncio.to_thread(world.start, redis=wire.url, shutdown_grace=0.1)
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+            request = execution_service_pb2.GetExecutionRequest(id=identifiers_pb2.ExecutionId(name="none"))
+            with pytest.raises(grpc.aio.AioRpcError) as found:
+                await stub.GetExecution(request)
+            assert found.value.code() == grpc.StatusCode.NOT_FOUND
+            wire.answers.clear()
+            before = wire.reads
+            asking = asyncio.create_task(_refusal(stub.GetExecution(request)))
+            await until(lambda: wire.reads > before)
+            stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+            error = await asking
+            assert isinstance(error, lacewing.errors.ShuttingDown), error
+            wire.answers.set()
+            await stopping
+
+
+async def _refusal(call: Awaitable[Any]) -> Exception:
+    with pytest.raises(grpc.aio.AioRpcError) as found:
+        await call
+    return from_rpc_error(found.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain import names
@@ -24,7 +24,8 @@ class Shutdown:
 
     def __init__(self) -> None:
         self.begun = False
-        self._calls = 0
+        self._is_over = False
+        self._calls: set[asyncio.Task[Any]] = set()
         self._ended = asyncio.Event()
         self._wakers: set[Callable[[], None]] = set()
 
@@ -57,24 +58,34 @@ class Shutdown:
             DomainError: ``SHUTTING_DOWN``.
         """
         if self.begun:
-            shown = {"execution": names.display_execution(record.execution.id)} if record is not None else {}
-            raise DomainError(
-                errors_pb2.ERROR_REASON_SHUTTING_DOWN,
-                "the server is shutting down; nothing is lost: try again, here or at another server",
-                metadata=shown,
-                retry_seconds=_RETRY_SECONDS,
-            )
+            raise _refusal(record)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """A call that is under way within the block."""
-        self._calls += 1
+        """A call that is under way within the block.
+
+        Raises:
+            DomainError: ``SHUTTING_DOWN``, if it did not end while there was time.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if self._is_over:
+                raise _refusal(None) from None
+            raise
         finally:
-            self._calls -= 1
+            self._calls.discard(task)
             if self.begun:
                 self._ended.set()
+
+    def end(self) -> None:
+        """Ends the calls that are still under way: they wait for something that does not come, such as the store."""
+        self._is_over = True
+        for task in self._calls:
+            task.cancel()
 
     async def calls_ended(self, seconds: float) -> bool:
         """Waits until no call is under way, but not longer than so many seconds; says whether none is."""
@@ -86,3 +97,12 @@ class Shutdown:
         except TimeoutError:
             return False
         return True
+
+
+def _refusal(record: ExecutionRecord | None) -> DomainError:
+    return DomainError(
+        errors_pb2.ERROR_REASON_SHUTTING_DOWN,
+        "the server is shutting down; nothing is lost: try again, here or at another server",
+        metadata={"execution": names.display_execution(record.execution.id)} if record is not None else {},
+        retry_seconds=_RETRY_SECONDS,
+    )

@@ -91,17 +91,17 @@ def _unary(
     method: Callable[[Any, Context], Awaitable[Any]], shutdown: Shutdown
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
-        with shutdown.call():
-            try:
+        try:
+            with shutdown.call():
                 shutdown.refuse()
                 if isinstance(request, DomainError):
                     raise request  # noqa: TRY301 - what came instead of a message
                 return await method(request, context)
-            except DomainError as error:
-                refusal = error
-            except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
-                refusal = internal(error)
-            return await context.abort_with_status(to_grpc_status(refusal))
+        except DomainError as error:
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
+            refusal = internal(error)
+        return await context.abort_with_status(to_grpc_status(refusal))
 
     return call
 
@@ -110,16 +110,16 @@ def _stream(
     method: Callable[[Any, Context], AsyncIterator[Any]], shutdown: Shutdown
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        with shutdown.call():
-            try:
+        try:
+            with shutdown.call():
                 shutdown.refuse()
                 if isinstance(request, DomainError):
                     raise request  # noqa: TRY301 - what came instead of a message
                 async for response in method(request, context):
                     yield response
-            except DomainError as error:
-                await context.abort_with_status(to_grpc_status(error))
-            except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
-                await context.abort_with_status(to_grpc_status(internal(error)))
+        except DomainError as error:
+            await context.abort_with_status(to_grpc_status(error))
+        except Exception as error:  # noqa: BLE001 - the boundary: logged with an id
+            await context.abort_with_status(to_grpc_status(internal(error)))
 
     return call
