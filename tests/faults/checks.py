@@ -28,6 +28,9 @@ RECOVERY: Final = 6.0
 """For how many seconds after a fault its effects may last: leases that run out, servers that are taken over, workers
 that connect again."""
 
+ALWAYS: Final = 30.0
+"""In how many seconds a body that nobody needs is stopped whatever happens: no fault lasts for more than eight."""
+
 _EARLY: Final = 0.05
 _OUTPUT_PARTS: Final = 3
 _ESTIMATE_MS: Final = 100
@@ -218,7 +221,7 @@ def stopped(case: Case) -> Iterator[str]:
     for run in case.runs:
         if run.worker.partition("-")[0] in PROCESS_WORKERS and run.attempt in ends:
             late = clear_time(ends[run.attempt], run.last, case.history.out(after=RECOVERY))
-            if late > GRACE + TOLERANCE:
+            if late > GRACE + TOLERANCE or run.last - ends[run.attempt] > ALWAYS:
                 yield (
                     f"attempt {run.attempt} was over, and its body ran on for {run.last - ends[run.attempt]:.2f} s on "
                     f"{run.worker} (process {run.pid})"

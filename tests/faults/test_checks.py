@@ -161,6 +161,10 @@ def test_a_body_that_runs_on_is_told(tmp_path: Path) -> None:
     assert not any("ran on" in problem for problem in check(case))
     case.runs[0].last = 106.0
     assert any("ran on" in problem for problem in check(case))
+    case.history.outages.append(Outage("w0", "suspend worker", 100.0, 200.0))
+    assert not any("ran on" in problem for problem in check(case))
+    case.runs[0].last = 131.0
+    assert any("ran on" in problem for problem in check(case))
 
 
 def test_an_entry_that_was_served_for_too_long_is_told(tmp_path: Path) -> None:

@@ -111,8 +111,12 @@ class UnaryWorker:
 
 
 def _require_outage(error: grpc.aio.AioRpcError) -> None:
-    """Raises an error that is not that of a server which cannot be reached, or has no store."""
-    if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+    """Raises an error that is not that of a server which cannot be reached, or has no store.
+
+    CANCELLED is how a server ends a call whose deadline it sees before the client does, which was suspended.
+    """
+    outages = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+    if error.code() not in outages:
         raise error
 
 
