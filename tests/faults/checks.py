@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,7 +32,6 @@ ALWAYS: Final = 30.0
 
 _EARLY: Final = 0.05
 _OUTPUT_PARTS: Final = 3
-_ESTIMATE_MS: Final = 100
 
 
 @dataclass(slots=True)
@@ -241,43 +239,12 @@ RULES: Final[tuple[Rule, ...]] = (one_end, outcome, budgets, winner, starts, clo
 """What must hold of each execution that has ended."""
 
 
-def one_computes(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
-    """Of executions that would compute the same serialized entry, one does at a time, and none after it succeeded."""
-    by_key: defaultdict[int, list[Case]] = defaultdict(list)
-    for case in cases:
-        if case.request.task is bodies.serialized and case.executions and case.attempts:
-            by_key[case.request.inputs["n"]].append(case)
-    for key, same in by_key.items():
-        same.sort(key=lambda case: case.attempts[0].start_time.ToMilliseconds())
-        for before, after in itertools.pairwise(same):
-            if before.execution.state == State.STATE_SUCCEEDED:
-                yield after, f"computed entry {key} again after {before.execution.id.name} had filled it"
-            if before.execution.end_time.ToMilliseconds() > after.attempts[0].start_time.ToMilliseconds():
-                yield after, f"computed entry {key} while {before.execution.id.name} did"
-
-
 _ERRORS: Final[Mapping[str, frozenset[str]]] = {
     bodies.flaky.name: frozenset({"ValueError"}),
     bodies.broken.name: frozenset({"RuntimeError"}),
     bodies.cached.name: frozenset({"ValueError"}),
     bodies.serialized.name: frozenset({"ValueError"}),
 }
-
-
-def no_more_than_allowed(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
-    """No more attempts run at a time than their task allows."""
-    changes: list[tuple[int, int, Case]] = []
-    for case in cases:
-        if case.request.task is bodies.narrow and case.executions:
-            for attempt in case.attempts:
-                # Its end is a server's estimate of the store's time: a little earlier is safe to say.
-                end = max(attempt.end_time.ToMilliseconds() - _ESTIMATE_MS, attempt.start_time.ToMilliseconds())
-                changes += [(attempt.start_time.ToMilliseconds(), 1, case), (end, -1, case)]
-    running = 0
-    for at, change, case in sorted(changes, key=lambda each: each[:2]):
-        running += change
-        if running > bodies.NARROW:
-            yield case, f"was one of {running} that ran at {case.history.monotonic(at) - case.history.start:.3f}"
 
 
 def output(execution: Execution) -> str:

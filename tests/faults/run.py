@@ -25,10 +25,11 @@ import redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults import processes
-from faults.checks import RECOVERY, TOLERANCE, Case, check, no_more_than_allowed, one_computes
+from faults.checks import RECOVERY, TOLERANCE, Case, check
 from faults.history import History, Request, State, describe
 from faults.keyspace import check_keys
 from faults.load import Load
+from faults.relations import no_more_than_allowed, one_computes
 from faults.schedule import MEAN_PAUSE, SERVERS, Fault, schedule
 from faults.world import GRACE, World
 from lacewing.errors import LacewingError, RefusedError

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from faults import bodies
-from faults.checks import Case, check, no_more_than_allowed, one_computes
+from faults.checks import Case, check
 from faults.history import History, Outage, Request, Run, Seen, State, clear_time, intersection, union
+from faults.relations import no_more_than_allowed, one_computes
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2
 
