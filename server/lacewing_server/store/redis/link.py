@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
 
@@ -43,6 +43,26 @@ class Confirmation(NamedTuple):
     same connection only, and what it has read may be another one's, or that of a connection it had before."""
 
 
+class Call(Protocol):
+    """Who waits for a reply; a future does."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Reply, /) -> None:
+        """Takes the reply."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Takes what went wrong: `CommandError` or `StoreUnavailableError`."""
+
+
+class LateCall(Call, Protocol):
+    """A call whose command is made when it goes out."""
+
+    def pack(self) -> bytes:
+        """The command as it goes over the wire. Called once; not at all if the connection is lost before."""
+
+
 class Link(asyncio.Protocol):
     """A connection until it is lost."""
 
@@ -58,14 +78,14 @@ class Link(asyncio.Protocol):
         self._timeout = timeout
         self._replicas = confirmation.replicas
         # Half of the time, in milliseconds: that it is over has to arrive in time, too.
-        self._confirm_command = _packed("PUBLISH", confirmation.channel, "") + _packed(
+        self._confirm_command = packed("PUBLISH", confirmation.channel, "") + packed(
             "WAIT", confirmation.replicas, round(timeout * 500)
         )
         self._reader = hiredis.Reader(replyError=CommandError, protocolError=StoreUnavailableError)
         # What has no future is the WAIT that ends what is sent at once, if replicas have to confirm.
-        self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
-        self._unconfirmed: list[tuple[asyncio.Future[Reply], Reply]] = []
-        self._unsent: list[bytes] = []
+        self._pending: deque[tuple[Call | None, float]] = deque()
+        self._unconfirmed: list[tuple[Call, Reply]] = []
+        self._unsent: list[bytes | LateCall] = []
         self._loop = asyncio.get_running_loop()
         self._asked: float | None = None
         self._nobody: asyncio.Future[Reply] = self._loop.create_future()
@@ -79,18 +99,33 @@ class Link(asyncio.Protocol):
         if self.lost.done() or len(self._pending) >= _PENDING_MAX:
             future.set_exception(StoreUnavailableError("the connection to Redis is lost or overloaded"))
             return future
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(_packed(*command))
         if self._on_push is None:
-            self._pending.append((future, self._loop.time()))
+            self._issue(packed(*command), future)
         else:
+            self._issue(packed(*command), None)
             future.set_result(None)  # replies of a subscribing connection arrive as pushes
         return future
 
+    def post(self, call: LateCall) -> None:
+        """Issues a call that says only at the end of this tick of the loop what it is."""
+        if self.lost.done() or len(self._pending) >= _PENDING_MAX:
+            call.set_exception(StoreUnavailableError("the connection to Redis is lost or overloaded"))
+        else:
+            self._issue(call, call)
+
+    def _issue(self, command: bytes | LateCall, call: Call | None) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(command)
+        if call is not None:
+            self._pending.append((call, self._loop.time()))
+
     def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if self.lost.done():
+        unsent: list[bytes] = []
+        if not self.lost.done():
+            unsent += (each if isinstance(each, bytes) else each.pack() for each in self._unsent)
+        self._unsent = []
+        if not unsent:
             return
         if self._replicas and self._on_push is None:
             unsent.append(self._confirm_command)
@@ -119,7 +154,7 @@ class Link(asyncio.Protocol):
             _log.error("Redis sent what is not understood: %s", error)
             self.close()
 
-    def _answer(self, future: asyncio.Future[Reply], reply: Reply) -> None:
+    def _answer(self, future: Call, reply: Reply) -> None:
         if future.done():
             return  # its caller went away
         if not isinstance(reply, CommandError):
@@ -176,6 +211,7 @@ class Link(asyncio.Protocol):
         self.connection_lost(None)
 
 
-def _packed(*command: bytes | str | int) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub allows one word only
-    return packed
+def packed(*command: bytes | str | int) -> bytes:
+    """A command as it goes over the wire."""
+    result: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub allows one word only
+    return result

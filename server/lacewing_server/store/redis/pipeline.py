@@ -23,7 +23,7 @@ from typing import Any, Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from lacewing_server.store.redis.link import CommandError, Confirmation, Link, Reply, StoreUnavailableError
+from lacewing_server.store.redis.link import CommandError, Confirmation, LateCall, Link, Reply, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,13 @@ class Pipeline:
             future.set_exception(StoreUnavailableError("there is no connection to Redis"))
             return future
         return self._link.send(command)
+
+    def post(self, call: LateCall) -> None:
+        """Issues a call that says only when it goes out what it is."""
+        if self._link is None or not self._ready.is_set():
+            call.set_exception(StoreUnavailableError("there is no connection to Redis"))
+        else:
+            self._link.post(call)
 
     async def _connect(self) -> None:
         connection = self._make_connection()

@@ -7,11 +7,9 @@ the same tick of the loop go out as one call; nothing waits for a timer, and eac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
-from lacewing_server.store.redis.link import CommandError, Reply
+from lacewing_server.store.redis.link import CommandError, Reply, packed
 from lacewing_server.store.redis.pipeline import Pipeline
 from lacewing_server.store.redis.scripts import SCRIPTS, Script
 
@@ -26,9 +24,10 @@ class Runner:
     """Runs scripts over one connection."""
 
     def __init__(self, pipeline: Pipeline, prefix: bytes, server: bytes) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._first = (1, prefix, server)
-        self._waiting: dict[str, list[_Item]] = {}
+        self._open: dict[str, _Batch] = {}
+        """The batch of each script that still takes transitions."""
 
     async def run(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script that is one call.
@@ -39,12 +38,12 @@ class Runner:
         """
         script = SCRIPTS[name]
         try:
-            return await self._pipeline.send("EVALSHA", script.digest, *self._first, *arguments)
+            return await self.pipeline.send("EVALSHA", script.digest, *self._first, *arguments)
         except CommandError as error:
             if error.code != "NOSCRIPT":
                 raise
-            await self._pipeline.send("SCRIPT", "LOAD", script.text)
-            return await self._pipeline.send("EVALSHA", script.digest, *self._first, *arguments)
+            await self.pipeline.send("SCRIPT", "LOAD", script.text)
+            return await self.pipeline.send("EVALSHA", script.digest, *self._first, *arguments)
 
     def each(self, name: str, *arguments: Argument) -> asyncio.Future[Reply]:
         """Makes one transition, together with the others of its kind of this tick.
@@ -52,37 +51,66 @@ class Runner:
         Returns:
             Its reply; fails as `run` does.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
-        items = self._waiting.get(name)
-        if items is None:
-            items = self._waiting[name] = []
-            loop.call_soon(self._flush, name)
-        items.append((arguments, future))
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        batch = self._open.get(name)
+        if batch is None or len(batch.items) == _BATCH_MAX:
+            batch = self._open[name] = _Batch(self, SCRIPTS[name])
+            batch.items.append((arguments, future))
+            self.pipeline.post(batch)
+        else:
+            batch.items.append((arguments, future))
         return future
 
-    def _flush(self, name: str) -> None:
-        items = self._waiting.pop(name)
-        for start in range(0, len(items), _BATCH_MAX):
-            self._send(SCRIPTS[name], items[start : start + _BATCH_MAX])
+    def pack(self, batch: _Batch) -> bytes:
+        """Closes a batch, and makes its command."""
+        self.close(batch)
+        flat = [argument for arguments, _ in batch.items for argument in arguments]
+        return packed("EVALSHA", batch.script.digest, *self._first, *flat)
 
-    def _send(self, script: Script, items: Sequence[_Item], *, reloaded: bool = False) -> None:
-        flat = [argument for arguments, _ in items for argument in arguments]
-        reply = self._pipeline.send("EVALSHA", script.digest, *self._first, *flat)
-        reply.add_done_callback(partial(self._settle, script, items, reloaded=reloaded))
+    def close(self, batch: _Batch) -> None:
+        """Lets a batch take nothing any more."""
+        if self._open.get(batch.script.name) is batch:
+            del self._open[batch.script.name]
 
-    def _settle(self, script: Script, items: Sequence[_Item], reply: asyncio.Future[Reply], *, reloaded: bool) -> None:
-        error = reply.exception()
-        if isinstance(error, CommandError) and error.code == "NOSCRIPT" and not reloaded:
-            # Commands of a connection are run in order. Whether the loading succeeds shows in what follows it.
-            self._pipeline.send("SCRIPT", "LOAD", script.text).add_done_callback(asyncio.Future.exception)
-            self._send(script, items, reloaded=True)
-            return
-        for index, (_, future) in enumerate(items):
+
+class _Batch:
+    """Transitions of one kind that go out as one call."""
+
+    def __init__(self, runner: Runner, script: Script, *, reloaded: bool = False) -> None:
+        self._runner = runner
+        self._reloaded = reloaded
+        self.script = script
+        self.items: list[_Item] = []
+
+    def done(self) -> bool:
+        """Whether nobody waits: each for itself."""
+        return False
+
+    def pack(self) -> bytes:
+        """The command."""
+        return self._runner.pack(self)
+
+    def set_result(self, result: Reply, /) -> None:
+        """Gives everybody their reply."""
+        for (_, future), reply in zip(self.items, result, strict=True):
             if future.done():
                 continue  # its caller went away
-            one = error or reply.result()[index]
-            if isinstance(one, Exception):
-                future.set_exception(one)
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
             else:
-                future.set_result(one)
+                future.set_result(reply)
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Tells everybody what went wrong, unless loading the script helps."""
+        self._runner.close(self)
+        if isinstance(exception, CommandError) and exception.code == "NOSCRIPT" and not self._reloaded:
+            # Commands of a connection are run in order. Whether the loading succeeds shows in what follows it.
+            loading = self._runner.pipeline.send("SCRIPT", "LOAD", self.script.text)
+            loading.add_done_callback(asyncio.Future.exception)
+            again = _Batch(self._runner, self.script, reloaded=True)
+            again.items = self.items
+            self._runner.pipeline.post(again)
+            return
+        for _, future in self.items:
+            if not future.done():
+                future.set_exception(exception)
