@@ -46,8 +46,8 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[Bucket]:
-    with run_bucket() as bucket:
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    with run_bucket(tmp_path_factory.mktemp("s3")) as bucket:
         yield bucket
 
 

@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -46,18 +48,23 @@ class Bucket:
 
 
 @contextmanager
-def run_bucket() -> Iterator[Bucket]:
-    """Runs the server, with one bucket."""
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-    ) as process:
+def run_bucket(directory: Path) -> Iterator[Bucket]:
+    """Runs the server, with one bucket; its log goes into the directory."""
+    # Not into a pipe: it logs each request, and would wait for a reader.
+    log = directory / "s3.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        ) as process,
+    ):
         try:
-            assert process.stderr is not None
-            found = next(filter(None, map(_READY.search, process.stderr)))
+            while (found := _READY.search(log.read_text())) is None:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.02)
             bucket = Bucket(found.group(1))
             bucket.client.create_bucket(Bucket=BUCKET)
             yield bucket
