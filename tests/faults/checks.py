@@ -195,6 +195,8 @@ def clocks(case: Case) -> Iterator[str]:
     for attempt in case.attempts:
         start = case.history.monotonic(attempt.start_time.ToMilliseconds())
         end = case.history.monotonic(attempt.end_time.ToMilliseconds())
+        if attempt.state == Attempt.STATE_TIMED_OUT and attempt.number == execution.attempt_count:
+            end = ended  # by the store's clock, where the attempt has a server's estimate of it
         yield from _bound(f"the timeout of attempt {attempt.number}", timeout, start, end, unserved)
         # The worker's clock begins when the lease arrives, so it may not be early by the server's.
         if attempt.state == Attempt.STATE_TIMED_OUT and end - start < timeout / 1000 - _EARLY:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRecord
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.address import Address
+from lacewing_server.store.redis.clock import RedisClock
 from lacewing_server.store.redis.keys import Keys
 from lacewing_server.store.redis.link import CommandError, Confirmation, Reply, StoreUnavailableError
 from lacewing_server.store.redis.pipeline import TIMEOUT_SECONDS, Pipeline
@@ -209,7 +209,7 @@ class Store:
         self._started = False
         self._on_news: Callable[[bytes], None] = lambda _news: None
         self._on_resubscribe: Callable[[], None] = lambda: None
-        self._clock_offset = 0.0
+        self._clock = RedisClock()
 
     async def start(self, on_news: Callable[[bytes], None], on_resubscribe: Callable[[], None]) -> None:
         """Connects.
@@ -239,8 +239,8 @@ class Store:
         return self._pipeline.connected
 
     def now_ms(self) -> int:
-        """Redis's clock, estimated from its last answer. For display only: transitions read the true one."""
-        return int(time.time() * 1000 + self._clock_offset)
+        """Redis's clock, estimated from its answers. For display only: transitions read the true one."""
+        return self._clock.now_ms()
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
@@ -261,9 +261,6 @@ class Store:
             return await self._runner.each(name, *args)
         except (StoreUnavailableError, CommandError) as error:
             raise _refusal(error) from error
-
-    def _learn_clock(self, now_ms: int) -> None:
-        self._clock_offset = now_ms - time.time() * 1000
 
     async def _prepare(self, pipeline: Pipeline) -> None:
         if reason := unsuitable(pipeline.info):
@@ -317,11 +314,11 @@ class Store:
         if kind == "exists":
             return Created(kind, await self._complete(codec.unpack_record(record.id, reply[1])))
         if kind == "hit":
-            self._learn_clock(reply[2])
+            self._clock.learn(reply[2])
             return Created(kind, record, codec.unpack_entry(reply[1]), reply[2])
         if kind in {"leased", "queued", "waiting"}:
             now, record.cache_status = reply[1], reply[2]
-            self._learn_clock(now)
+            self._clock.learn(now)
             record.create_ms = record.queued_ms = now
             if creation.deadline:
                 record.deadline_ms = now + creation.deadline
@@ -433,7 +430,7 @@ class Store:
     async def due(self) -> Due:
         """Makes ready what has waited out its back-off, and returns what else the clock has to say."""
         now, following, ready, *pairs = await self.run("due", _DUE_BATCH)
-        self._learn_clock(now)
+        self._clock.learn(now)
         judge = tuple(codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2))
         return Due(now, following, tuple(ready[i : i + 12] for i in range(0, len(ready), 12)), judge)
 
@@ -456,7 +453,7 @@ class Store:
             return Applied(kind, record=codec.unpack_record(execution_id, reply[1]))
         if kind == "gone":
             return Applied(kind)
-        self._learn_clock(reply[1])
+        self._clock.learn(reply[1])
         return Applied(kind, reply[1], *reply[2:])
 
 
