@@ -25,8 +25,8 @@ INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
 INLINE_LIMIT = 64 * 1024
 """The size in bytes up to which a literal of an input or output is sent in the message, if nothing else is said."""
 
-OFFLOADED_LIMIT = 1 << 30
-"""The size in bytes that a literal may have at all. Larger values are files."""
+OFFLOADED_LIMIT = (1 << 30) + 1024
+"""The size in bytes that a literal may have at all: 1 GiB, and what is around a value. Larger values are files."""
 
 _Result = TypeVar("_Result")
 
@@ -82,7 +82,8 @@ class Values:
             offloaded = literal.offloaded_metadata
             if literal.WhichOneof("value") == "offloaded_metadata" and offloaded.uri.startswith(BLOB_URI_PREFIX):
                 content = self._session.blobs.read(offloaded.uri, offloaded.size_bytes)
-                literal.ParseFromString(bytes(content))
+                literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
+                del content
         with blob_access(self._session):
             return convert(literals)
 
@@ -136,7 +137,7 @@ class Values:
                 continue
             if size > OFFLOADED_LIMIT:
                 raise ValueTooLarge(
-                    f"{name} has {size} bytes, a value has at most {OFFLOADED_LIMIT}; pass it as a lacewing.File",
+                    f"{name} has {size} bytes, a value has at most 1 GiB; pass it as a lacewing.File",
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     metadata={"field": name, "bytes": str(size), "limit": str(OFFLOADED_LIMIT)},
                 )

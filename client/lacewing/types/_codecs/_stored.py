@@ -20,7 +20,10 @@ class _MessageCodec(Codec):
     field: str
 
     def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(**{self.field: plain}))
+        # Nested constructors would copy it once more for each level, and it may have a gigabyte.
+        literal = literals_pb2.Literal()
+        getattr(literal.scalar, self.field).CopyFrom(plain)
+        return literal
 
     def _check(self, literal: literals_pb2.Literal) -> bool:
         return literal.scalar.WhichOneof("value") == self.field
