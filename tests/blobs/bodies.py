@@ -65,4 +65,9 @@ def crash_with(path: Path) -> None:
     os._exit(1)
 
 
+@lacewing.task(name="blobs.draw", cache=True)
+def draw(size: int) -> bytes:
+    return os.urandom(size)
+
+
 ALL: list[AnyTask] = [reverse, reverse_soon, shout, double, keys, fill]

@@ -12,13 +12,16 @@ import pytest
 import lacewing
 from blobs import bodies, wire
 from blobs.conftest import Place
+from blobs.s3 import Bucket
 from lacewing import errors, testing
 from lacewing._blobs import Blobs, BlobSession
 from lacewing.types import BLOB_URI_PREFIX
+from lacewing.v1 import execution_pb2
 from lacewing_server.testing import ServerProcessError, start_server
 from server.world import Stubs
 from worker.cut import wire_to
 
+Status = execution_pb2.CacheInfo
 CONTENT = os.urandom(1 << 20) * 40
 
 
@@ -169,3 +172,34 @@ def test_a_place_that_cannot_be_used_stops_the_start(url: str, why: str) -> None
     """The server does not start, and says what is wrong with the setting."""
     with pytest.raises(ServerProcessError, match=why), start_server(blob_url=url):
         pass
+
+
+def test_a_bucket_that_is_not_there_stops_the_start(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name is found before anything is to be kept."""
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(ServerProcessError, match="no-such-bucket.*404"),
+        start_server(blob_url="s3://no-such-bucket/blobs"),
+    ):
+        pass
+
+
+async def test_a_cache_entry_whose_blob_cannot_be_looked_for_is_no_error(tmp_path: Path) -> None:
+    """The task runs again and fills the entry; the log says what is wrong."""
+    with (
+        start_server(blob_url=tmp_path.as_uri()) as server,
+        testing.worker(server.address, [bodies.draw]),
+    ):
+        async with lacewing.Client(server.address) as client:
+            first = await (await client.submit(bodies.draw, 100_000)).wait(20)
+            digest = first.outputs.literals["o0"].offloaded_metadata.uri.removeprefix(BLOB_URI_PREFIX)
+            file = tmp_path / digest[:2] / digest[2:]
+            file.unlink()
+            file.symlink_to(file)  # neither there nor not there
+            second = await (await client.submit(bodies.draw, 100_000)).wait(20)
+            third = await (await client.submit(bodies.draw, 100_000)).wait(20)
+        assert str(file) in server.log
+    assert (second.cache.status, third.cache.status) == (Status.STATUS_POPULATED, Status.STATUS_HIT)
+    assert second.outputs != first.outputs
+    assert third.outputs == second.outputs

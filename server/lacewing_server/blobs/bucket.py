@@ -41,8 +41,9 @@ class BucketBlobStore:
             self._store = S3Store.from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRY_TIMEOUT})
 
     async def start(self) -> None:
-        """Looks at the bucket, so that wrong credentials or a wrong name are found at once."""
-        await self.stat("0" * 64)
+        """Looks into the bucket, so that wrong credentials or a wrong name are found at once."""
+        async for _ in self.list():
+            break
 
     async def stat(self, digest: str) -> StoredBlob | None:
         """Tells of a blob."""
@@ -131,6 +132,10 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:  # obstore's, for an object that is not there
-        raise BlobMissingError(str(error)) from error
+        raise BlobMissingError(_brief(error)) from error
     except (BaseError, OSError) as error:
-        raise BlobStoreError(str(error).partition("\n")[0]) from error
+        raise BlobStoreError(_brief(error)) from error
+
+
+def _brief(error: Exception) -> str:
+    return str(error).partition("\n")[0]  # what follows is for who works on obstore
