@@ -46,7 +46,7 @@ class Blobs:
     """The blobs of a server, over a channel of its own that is opened at first use.
 
     Args:
-        address: Where the server is.
+        address: Where the server is. Empty in a child process that has no credentials for it.
         credentials: For a server behind TLS.
     """
 
@@ -176,6 +176,11 @@ class Blobs:
         with self._lock:
             if self._is_closed:
                 raise CallFailed("the client is closed", grpc.StatusCode.CANCELLED)
+            if not self._address:
+                raise CallFailed(
+                    'child processes cannot reach a server behind TLS for large values; use isolation="thread"',
+                    grpc.StatusCode.UNAUTHENTICATED,
+                )
             if self._channel is None:
                 self._channel = open_blocking_channel(self._address, self._credentials)
             return self._channel

@@ -74,6 +74,12 @@ async def test_a_server_that_is_not_there_is_waited_for_and_given_up(monkeypatch
         blobs.upload(b"content")
 
 
+def test_what_cannot_reach_the_server_says_so_at_once() -> None:
+    """A child process of a worker that talks TLS has no credentials, and does not wait for anything."""
+    with pytest.raises(errors.CallFailed, match='isolation="thread"'):
+        Blobs("", None).upload(b"content")
+
+
 async def test_damaged_content_is_found(place: Place, stubs: Stubs, session: BlobSession) -> None:
     """Bytes that have changed where they are kept are not taken for the blob, and no file is left of them."""
     content = os.urandom(100)
@@ -179,7 +185,7 @@ def test_a_bucket_that_is_not_there_stops_the_start(bucket: Bucket, monkeypatch:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     with (
-        pytest.raises(ServerProcessError, match="no-such-bucket.*404"),
+        pytest.raises(ServerProcessError, match=r"no-such-bucket.*404"),
         start_server(blob_url="s3://no-such-bucket/blobs"),
     ):
         pass

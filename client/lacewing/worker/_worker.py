@@ -73,7 +73,8 @@ class Worker:
         max_calls: After how many bodies a child process is replaced by a fresh one.
         max_memory_bytes: The resident memory above which a child process is replaced after a body. Default: no limit.
         echo: Whether to show what bodies in child processes write, line by line, on standard error.
-        credentials: For a server behind TLS. Default: plain text.
+        credentials: For a server behind TLS. Default: plain text. They cannot be given to child processes, so large
+            values and files are for bodies in threads then.
 
     Raises:
         ValueError: There are no tasks, two of them have the same name, they are of several projects or domains, or a
@@ -128,7 +129,7 @@ class Worker:
             "thread": ThreadExecutor(ended=self._ended, progressed=self._progressed, values=self._values)
         }
         if in_processes:
-            blobs = BlobSettings(address=self.address, folder=self._files)
+            blobs = BlobSettings(address="" if credentials else self.address, folder=self._files)
             limits = ChildLimits(max_calls=max_calls, max_memory_bytes=max_memory_bytes)
             self._executors["process"] = ProcessExecutor(
                 in_processes,
