@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -39,6 +38,7 @@ _SERVER_SETTINGS: Final = {
     "shutdown-grace": 3,
 }
 _SLOW_SECONDS: Final = 0.15
+_FIRST_PORT: Final = 7401
 
 
 class World:
@@ -55,7 +55,8 @@ class World:
         # Always: what was acknowledged must survive its kill. With everysec a second of it may be lost.
         self._start_store = partial(EmbeddedValkey, directory / "valkey", persist=True, fsync="always")
         self._store: EmbeddedValkey | None = None
-        self._ports = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
+        self._host = _own_host()
+        self._ports = {server: _FIRST_PORT + number for number, server in enumerate(SERVERS)}
         self.links = {name: Link(self._connector(name)) for name in LINKS}
         self.programs: dict[str, Program] = {}
         self._effects: Mapping[str, Callable[[Fault], Awaitable[None]]] = {
@@ -134,8 +135,11 @@ class World:
         self.programs[name].start()
 
     def _server_command(self, server: str) -> list[str]:
-        settings = {"port": self._ports[server], "redis": f"redis://127.0.0.1:{self.links[f'redis-{server}'].port}"}
-        settings |= {"key-prefix": PREFIX, "data-dir": str(self._directory / "data"), **_SERVER_SETTINGS}
+        settings = {"host": self._host, "port": self._ports[server], "key-prefix": PREFIX, **_SERVER_SETTINGS}
+        settings |= {
+            "redis": f"redis://127.0.0.1:{self.links[f'redis-{server}'].port}",
+            "data-dir": self._directory / "data",
+        }
         flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [str(Path(sys.executable).with_name("lacewing")), "serve", *flags]
 
@@ -154,7 +158,7 @@ class World:
         kind, _, server = name.partition("-")
         if kind == "redis":
             return partial(asyncio.open_unix_connection, self._directory / "valkey" / "valkey.sock")
-        return partial(asyncio.open_connection, "127.0.0.1", self._ports[server])
+        return partial(asyncio.open_connection, self._host, self._ports[server])
 
     # --- what befalls it -----------------------------------------------------------------------------------------
 
@@ -231,16 +235,10 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on. They are below those that the system hands out, so that nobody is given them."""
-    ports: list[int] = []
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise OSError("no port is free")
+def _own_host() -> str:
+    """An address of the loopback network that is this process's alone: its ports stay free while a server is down."""
+    pid = os.getpid()
+    return f"127.{64 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
 
 
 def _faketime() -> Path:
