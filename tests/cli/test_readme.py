@@ -23,7 +23,7 @@ def _section() -> list[str]:
 @pytest.mark.timeout(240)  # It starts twenty programs, which takes a machine that is busy otherwise its time.
 def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
     """In their order, in one shell, with the module of the README; only the port is another one."""
-    (module,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    module = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "tasks.py").write_text(module)
     dev, *lines = _section()
     assert dev.split("#")[0].split() == ["lacewing", "dev", "tasks.py"]
