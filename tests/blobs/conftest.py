@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,12 @@ class Place:
         """The size of all that is in the place, by a name that ends in the digest; what is unfinished too."""
         if self.bucket is not None:
             return self.bucket.contents()
-        files = [path for path in self.directory.rglob("*") if path.is_file()]
-        return {"".join(path.relative_to(self.directory).parts): path.stat().st_size for path in files}
+        found = {}
+        for path in self.directory.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it is being removed at this moment
+                if path.is_file():
+                    found["".join(path.relative_to(self.directory).parts)] = path.stat().st_size
+        return found
 
     def remove(self, digest: str) -> None:
         """Deletes a blob behind the server's back."""
