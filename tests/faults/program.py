@@ -57,6 +57,7 @@ class Program:
         self._faketime = faketime
         self._starts = 0
         self._skew = 0.0
+        self._one_at_a_time = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._process: asyncio.subprocess.Process | None = None
@@ -89,13 +90,15 @@ class Program:
 
     async def kill(self, seconds: float, skew: float) -> None:
         """Ends it by SIGKILL, and starts it so much later with its clock wrong by so much."""
-        await self._end(signal.SIGKILL)
-        await self._again(seconds, skew)
+        async with self._one_at_a_time:
+            await self._end(signal.SIGKILL)
+            await self._again(seconds, skew)
 
     async def restart(self, seconds: float, skew: float) -> None:
         """Tells it to end, and starts it so much later with its clock wrong by so much."""
-        await self._end(signal.SIGTERM)
-        await self._again(seconds, skew)
+        async with self._one_at_a_time:
+            await self._end(signal.SIGTERM)
+            await self._again(seconds, skew)
 
     async def stop(self) -> None:
         """Tells it to end, for good."""
