@@ -89,7 +89,8 @@ class Client(Resources):
     their subclasses; what waits for a result also `TaskDidNotSucceed`.
 
     Args:
-        address: Where the server is, `host:port`. Default: $LACEWING_ADDRESS, else `127.0.0.1:7400`.
+        address: Where the server is, `host:port`, or many servers of one store, `ipv4:host:port,host:port` or
+            `dns:///name:port`. Default: $LACEWING_ADDRESS, else `127.0.0.1:7400`.
         project: The project of tasks and executions that do not name their own. Default: the server's.
         domain: The domain of those. Default: the server's.
         credentials: For a server behind TLS. Default: plain text.
