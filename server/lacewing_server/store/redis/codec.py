@@ -222,5 +222,5 @@ def lua_constants() -> str:
         f"local ENTRY_BYTES = {_ENTRY.size}",
         f"local FORMAT, PENDING, DONE = {FORMAT}, {PENDING}, {DONE}",
     ]
-    lines += [f"local {part.lua_name} = {index}" for index, part in enumerate(HEADER, 1)]
+    lines += [f"local {part.lua_name} = {index}" for index, part in enumerate(HEADER, 1) if part.name != "format"]
     return "\n".join(lines) + "\n"

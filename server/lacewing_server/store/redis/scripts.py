@@ -76,10 +76,34 @@ return replies
 """
 
 
+_DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
+
+
 def prelude() -> str:
-    """What every script begins with: constants of the states, the layout of records, and common functions."""
+    """What scripts have in common: constants of the states, the layout of records, and functions."""
     text = (resources.files(__package__) / "scripts" / "prelude.lua").read_text()
     return _constants() + lua_constants() + text
+
+
+def _prelude_for(body: str) -> str:
+    """The part of the prelude that a script uses.
+
+    Redis runs a script from its first line at each call: what is defined there costs time, used or not.
+    """
+    text = prelude()
+    constants, functions = text[: text.index("\n-- ") + 1], text[text.index("\n-- ") + 1 :]
+    wanted, chosen = _words(body), []
+    # In reverse, because each part uses only what precedes it.
+    for part in reversed([*constants.splitlines(), *functions.split("\n\n")]):
+        names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
+        if names & wanted:
+            wanted |= _words(part)
+            chosen.append(part)
+    return "\n".join(reversed(chosen)) + "\n"
+
+
+def _words(code: str) -> set[str]:
+    return set(re.findall(r"\w+", re.sub(r"--.*", "", code)))
 
 
 class Script:
@@ -103,7 +127,7 @@ class Script:
         self.name = name
         self.is_each = each is not None
         """Whether one call makes any number of transitions."""
-        self.text = f"{shebang}\n{prelude()}{body}"
+        self.text = f"{shebang}\n{_prelude_for(body)}{body}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
