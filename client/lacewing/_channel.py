@@ -54,14 +54,19 @@ _LAST_RECONNECT_DELAY = 2.0
 def service_config() -> str:
     """Return the service config: calls that are safe to repeat are, when the server is unavailable.
 
-    Which ones are is read from the protocol itself (`idempotency_level`), so that the table cannot go stale.
+    Which ones are is read from the protocol itself (`idempotency_level`), so that the table cannot go stale. Streams
+    are left to who feeds or reads them, and knows where to go on: gRPC repeats one only until its first answer, keeps
+    what was sent of it meanwhile, and has aborted the whole process when the connection was cut during an upload.
     """
     repeatable = [
         {"service": service.full_name, "method": method.name}
         for service in _SERVICES
         for method in service.methods
-        if method.GetOptions().idempotency_level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN
-        or method.name in _REPEATABLE_BY_REQUEST_ID
+        if not (method.client_streaming or method.server_streaming)
+        and (
+            method.GetOptions().idempotency_level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN
+            or method.name in _REPEATABLE_BY_REQUEST_ID
+        )
     ]
     retry_policy = {
         "maxAttempts": 4,
