@@ -169,6 +169,8 @@ class _Process:
             stdin=asyncio.subprocess.DEVNULL,
             stderr=None if is_shown else asyncio.subprocess.PIPE,
             process_group=0,
+            # Compiled code is found stale by second and size: of two edits in a second one could be missed.
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
         self._watching = asyncio.create_task(self._watch(process))
         return process.stderr or asyncio.StreamReader()
