@@ -154,20 +154,18 @@ async def test_a_cancelled_attempt_frees_its_place(service: Service) -> None:
     """And a new version with another bound applies to what waits."""
     task = await service.register(policy={"max_concurrency": 1})
     created = [await service.create(task) for _ in range(4)]
-    await service.lease(task)
+    assert (await service.lease(task)).execution == created[0].id
     await service.cancel(created[0])
-    await service.lease(task)
+    assert (await service.lease(task)).execution == created[1].id
     await service.no_lease(task)
     await service.register(policy={"max_concurrency": 3})
-    await service.lease(task)
-    await service.lease(task)
+    assert await _order(service, task, 2) == [created[2].id.name, created[3].id.name]
 
 
 async def test_attempts_start_at_the_declared_rate(service: Service) -> None:
     """A whole count at once, then one in each part of the period."""
     task = await service.register(policy={"rate_limit": {"count": 3, "period": "3600s"}})
-    for _ in range(6):
-        await service.create(task)
+    created = [await service.create(task) for _ in range(6)]
     for _ in range(3):
         await service.run(task, 1)
     await service.no_lease(task)
@@ -179,6 +177,7 @@ async def test_attempts_start_at_the_declared_rate(service: Service) -> None:
     service.advance(3600)
     for _ in range(2):
         await service.run(task, 1)
+    assert {(await service.wait(each)).state for each in created} == {Execution.STATE_SUCCEEDED}
 
 
 async def test_what_may_not_start_yet_starts_by_itself(service: Service) -> None:
@@ -187,8 +186,8 @@ async def test_what_may_not_start_yet_starts_by_itself(service: Service) -> None
     for _ in range(22):
         await service.create(task)
     worker = await StreamWorker(service.stubs, task).connect(credit=30)
-    for _ in range(22):
-        await worker.lease()
+    names = {(await worker.lease()).execution.name for _ in range(22)}
+    assert len(names) == 22
     worker.close()
 
 
@@ -289,4 +288,4 @@ async def test_the_count_of_what_waits_is_exact_in_the_end(service: Service) -> 
         return (await service.get(timed)).state == Execution.STATE_TIMED_OUT
 
     await eventually(ended)
-    await _create(service, task)
+    assert (await _create(service, task)).state == Execution.STATE_QUEUED
