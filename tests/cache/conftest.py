@@ -1,24 +1,7 @@
-"""A server of the module's own, and a connection to it."""
+"""The server and the connection that the tests of the engine have."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from engine.conftest import service, world
 
-import pytest
-
-from engine.service import Service
-from server.world import World, connect, run_world
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    """A server that looks at its clocks often, so that tests need not wait."""
-    with run_world(tick=0.01) as world:
-        yield world
-
-
-@pytest.fixture
-async def service(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    """The server as a caller and a worker see it; names of tasks begin with that of the test."""
-    async with connect(world.server.address) as stubs:
-        yield Service(world, stubs, request.node.name)
+__all__ = ["service", "world"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -48,6 +49,20 @@ class Revoker(Protocol):
 
 def _no_revoker(token: bytes, reason: int) -> None:
     """Stands in until a dispatcher is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An attempt that ended without outputs."""
+
+    error: execution_pb2.TaskError
+    attempt: bytes
+    """A serialized ``Attempt``, to be kept."""
+    revoke_reason: int
+    failures: int = 0
+    losses: int = 0
+    keep_nonce: bool = False
+    """Whether its worker reported the end, and may repeat that."""
 
 
 class Attempts:
@@ -170,29 +185,9 @@ class Attempts:
         decision = retrying.after_failure(task, record, error, timed_out=timed_out, spread=random.random)
         state = _Attempt.STATE_TIMED_OUT if timed_out else _Attempt.STATE_FAILED
         attempt = self._attempt(record, state, error, log_tail)
-        guard = guard or lease_guard(record.nonce)
         reason = _Reason.REASON_TIMED_OUT
-        if isinstance(decision, retrying.Retry):
-            how = Requeueing(
-                failures=1,
-                delay=decision.delay,
-                outcome=error.SerializeToString(),
-                attempt=attempt,
-                keep_nonce=from_worker,
-                revoke_reason=reason,
-            )
-            applied = await self._requeue(record, guard, how)
-        else:
-            outcome = Outcome(
-                decision.state,
-                decision.error.SerializeToString(),
-                attempt,
-                record.cache_status,
-                keep_nonce=from_worker,
-                revoke_reason=reason,
-                failures=1,
-            )
-            applied = await self._finish(record, guard, outcome)
+        ended = _Ended(error, attempt, reason, failures=1, keep_nonce=from_worker)
+        applied = await self._carry_out(decision, record, guard or lease_guard(record.nonce), ended)
         if from_worker:
             self._require_done(applied, record)
         elif applied.kind == "done":
@@ -214,26 +209,8 @@ class Attempts:
         decision = retrying.after_loss(task, record, error)
         attempt = self._attempt(record, _Attempt.STATE_LOST, error, "")
         reason = _Reason.REASON_LOST
-        if isinstance(decision, retrying.Retry):
-            how = Requeueing(
-                losses=1,
-                outcome=error.SerializeToString(),
-                attempt=attempt,
-                keep_nonce=keep_nonce,
-                revoke_reason=reason,
-            )
-            applied = await self._requeue(record, guard, how)
-        else:
-            outcome = Outcome(
-                decision.state,
-                decision.error.SerializeToString(),
-                attempt,
-                record.cache_status,
-                keep_nonce=keep_nonce,
-                revoke_reason=reason,
-                losses=1,
-            )
-            applied = await self._finish(record, guard, outcome)
+        ended = _Ended(error, attempt, reason, losses=1, keep_nonce=keep_nonce)
+        applied = await self._carry_out(decision, record, guard, ended)
         if revoke and applied.kind == "done":
             self.revoke(identity.lease_token(record.id, record.nonce), reason)
 
@@ -288,6 +265,33 @@ class Attempts:
         return applied
 
     # --- transitions -------------------------------------------------------------------------------------------------
+
+    async def _carry_out(
+        self, decision: retrying.Retry | retrying.GiveUp, record: ExecutionRecord, guard: bytes, ended: _Ended
+    ) -> Applied:
+        """Sends an execution back to its queue, or ends it, as was decided after an attempt without outputs."""
+        if isinstance(decision, retrying.Retry):
+            how = Requeueing(
+                failures=ended.failures,
+                losses=ended.losses,
+                delay=decision.delay,
+                outcome=ended.error.SerializeToString(),
+                attempt=ended.attempt,
+                keep_nonce=ended.keep_nonce,
+                revoke_reason=ended.revoke_reason,
+            )
+            return await self._requeue(record, guard, how)
+        outcome = Outcome(
+            decision.state,
+            decision.error.SerializeToString(),
+            ended.attempt,
+            record.cache_status,
+            keep_nonce=ended.keep_nonce,
+            revoke_reason=ended.revoke_reason,
+            failures=ended.failures,
+            losses=ended.losses,
+        )
+        return await self._finish(record, guard, outcome)
 
     async def _finish(self, record: ExecutionRecord, guard: bytes, outcome: Outcome) -> Applied:
         applied = await self._store.finish(record.id, guard, outcome)
