@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import signal
 import sys
-import time
 from typing import Any, Final
 
 import grpc
@@ -43,6 +41,7 @@ from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
+from lacewing_server.logs import set_up_logging
 from lacewing_server.rpc.blobs import BlobServicer
 from lacewing_server.rpc.boundary import GuardedServer
 from lacewing_server.rpc.cache import CacheServicer
@@ -276,26 +275,3 @@ async def _serve(settings: Settings) -> int:
     _log.info("shutting down")
     await server.stop()
     return 0
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Sends the process's log to its standard error, in the format and from the level that the settings name."""
-    handler = logging.StreamHandler()
-    if settings.log_format == "json":
-        handler.setFormatter(_JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -21,7 +21,8 @@ import traceback
 import warnings
 from typing import Any, Final
 
-from lacewing_server.app import Server, ServerStartError, set_up_logging
+from lacewing_server.app import Server, ServerStartError
+from lacewing_server.logs import set_up_logging
 from lacewing_server.settings import Settings, SettingsError, load_settings
 
 _LOOK_SECONDS: Final = 0.1
