@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+
 from lacewing_server.logs import set_up_logging
 from lacewing_server.settings import Settings
 
@@ -28,7 +29,9 @@ def root_logger() -> Iterator[None]:
 
 def test_a_caller_that_left_before_its_answer_is_not_news(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(Settings())
-    _GRPC_CORE.error("ExecuteBatchError raised in core by servicer method [%s]", "/lacewing.v1.ExecutionService/Execute")
+    _GRPC_CORE.error(
+        "ExecuteBatchError raised in core by servicer method [%s]", "/lacewing.v1.ExecutionService/Execute"
+    )
     _GRPC_CORE.error("Unexpected [%s] raised by servicer method [%s]", "KeyError", "/lacewing.v1.ExecutionService/Wait")
     told = capsys.readouterr().err
     assert "ExecuteBatchError" not in told
