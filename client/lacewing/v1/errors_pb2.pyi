@@ -138,6 +138,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """`UNAVAILABLE`, with `RetryInfo`. What keeps the blobs cannot be reached, or is full. Nothing else is affected. Try
     again later; the server has logged the cause.
     """
+    ERROR_REASON_GRAPH_INVALID: _ErrorReason.ValueType  # 27
+    """`INVALID_ARGUMENT`, with `BadRequest`. A graph does not hold: each problem with the path of its node and field. Nothing
+    was registered and no node ran. Metadata: `task`; in the answer to a completion also `execution`. Correct the graph.
+    """
+    ERROR_REASON_GRAPH_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """`NOT_FOUND`. The execution runs no graph, or its body has not given one yet. Metadata: `execution`."""
+    ERROR_REASON_SIGNAL_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """`NOT_FOUND`. No gate of the graph has this name. Metadata: `execution`, `signal`, and `similar` if a name is close."""
+    ERROR_REASON_SIGNAL_CONFLICT: _ErrorReason.ValueType  # 30
+    """`ALREADY_EXISTS`. The gate was answered otherwise. Metadata: `execution`, `signal`."""
+    ERROR_REASON_EXECUTION_NOT_FAILED: _ErrorReason.ValueType  # 31
+    """`FAILED_PRECONDITION`. Only an execution that has ended without success can be repeated. Metadata: `execution`, `state`."""
+    ERROR_REASON_EXECUTION_ENDED: _ErrorReason.ValueType  # 32
+    """`FAILED_PRECONDITION`. The execution has ended, so its gates take no answers. Metadata: `execution`, `state`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons for refusing a request, each with its status code, the keys of `ErrorInfo.metadata`, and what to do.
@@ -239,6 +253,20 @@ ERROR_REASON_BLOB_STORE_UNAVAILABLE: ErrorReason.ValueType  # 26
 """`UNAVAILABLE`, with `RetryInfo`. What keeps the blobs cannot be reached, or is full. Nothing else is affected. Try
 again later; the server has logged the cause.
 """
+ERROR_REASON_GRAPH_INVALID: ErrorReason.ValueType  # 27
+"""`INVALID_ARGUMENT`, with `BadRequest`. A graph does not hold: each problem with the path of its node and field. Nothing
+was registered and no node ran. Metadata: `task`; in the answer to a completion also `execution`. Correct the graph.
+"""
+ERROR_REASON_GRAPH_NOT_FOUND: ErrorReason.ValueType  # 28
+"""`NOT_FOUND`. The execution runs no graph, or its body has not given one yet. Metadata: `execution`."""
+ERROR_REASON_SIGNAL_NOT_FOUND: ErrorReason.ValueType  # 29
+"""`NOT_FOUND`. No gate of the graph has this name. Metadata: `execution`, `signal`, and `similar` if a name is close."""
+ERROR_REASON_SIGNAL_CONFLICT: ErrorReason.ValueType  # 30
+"""`ALREADY_EXISTS`. The gate was answered otherwise. Metadata: `execution`, `signal`."""
+ERROR_REASON_EXECUTION_NOT_FAILED: ErrorReason.ValueType  # 31
+"""`FAILED_PRECONDITION`. Only an execution that has ended without success can be repeated. Metadata: `execution`, `state`."""
+ERROR_REASON_EXECUTION_ENDED: ErrorReason.ValueType  # 32
+"""`FAILED_PRECONDITION`. The execution has ended, so its gates take no answers. Metadata: `execution`, `state`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -28,9 +28,10 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lacewing.v1 import audit_pb2 as lacewing_dot_v1_dot_audit__pb2
 from lacewing.v1 import identifiers_pb2 as lacewing_dot_v1_dot_identifiers__pb2
 from lacewing.v1 import literals_pb2 as lacewing_dot_v1_dot_literals__pb2
+from lacewing.v1 import workflow_pb2 as lacewing_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blacewing/v1/execution.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\"\xef\x08\n\tExecution\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lacewing.v1.Execution.State\x12\x14\n\x0cstate_reason\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\r\x12\'\n\x06inputs\x18\x06 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12(\n\x07outputs\x18\x07 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12%\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12%\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32\x16.lacewing.v1.CacheInfo\x12\x15\n\rattempt_count\x18\n \x01(\r\x12\x15\n\rfailure_count\x18\x0b \x01(\r\x12\x12\n\nloss_count\x18\x0c \x01(\r\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretry_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06labels\x18\x12 \x03(\x0b\x32\".lacewing.v1.Execution.LabelsEntry\x12\x0e\n\x06worker\x18\x13 \x01(\t\x12,\n\x0binputs_json\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x0coutputs_json\x18\x15 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x08progress\x18\x16 \x01(\x0b\x32\x15.lacewing.v1.Progress\x12\'\n\x08priority\x18\x17 \x01(\x0e\x32\x15.lacewing.v1.Priority\x12%\n\x05\x61udit\x18\x18 \x01(\x0b\x32\x16.lacewing.v1.AuditInfo\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x11\n\rSTATE_WAITING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x06\x12\x13\n\x0fSTATE_CANCELLED\x10\x07\"-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xce\x02\n\tTaskError\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.lacewing.v1.TaskError.Kind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0bstack_trace\x18\x04 \x01(\t\x12\x13\n\x0brecoverable\x18\x05 \x01(\x08\x12.\n\x0bretry_delay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x05\x63\x61use\x18\x07 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\t \x01(\t\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_USER\x10\x01\x12\x0f\n\x0bKIND_SYSTEM\x10\x02\"\xff\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.lacewing.v1.Attempt.State\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12\x10\n\x08log_tail\x18\x07 \x01(\t\"\x91\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_LEASED\x10\x01\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x04\x12\x0e\n\nSTATE_LOST\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\"\xbd\x02\n\tCacheInfo\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.lacewing.v1.CacheInfo.Status\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x08producer\x18\x03 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\"\xc7\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_DISABLED\x10\x01\x12\x0f\n\x0bSTATUS_MISS\x10\x02\x12\x0e\n\nSTATUS_HIT\x10\x03\x12\x14\n\x10STATUS_POPULATED\x10\x04\x12\x19\n\x15STATUS_LOOKUP_FAILURE\x10\x05\x12\x16\n\x12STATUS_PUT_FAILURE\x10\x06\x12\x12\n\x0eSTATUS_SKIPPED\x10\x07\x12\x12\n\x0eSTATUS_EVICTED\x10\x08*\x7f\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41\x43HE_MODE_USE\x10\x01\x12\x16\n\x12\x43\x41\x43HE_MODE_REFRESH\x10\x02\x12\x15\n\x11\x43\x41\x43HE_MODE_BYPASS\x10\x03\x12\x13\n\x0f\x43\x41\x43HE_MODE_ONLY\x10\x04*b\n\rExecutionView\x12\x1e\n\x1a\x45XECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XECUTION_VIEW_BASIC\x10\x01\x12\x17\n\x13\x45XECUTION_VIEW_FULL\x10\x02*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blacewing/v1/execution.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\x1a\x1alacewing/v1/workflow.proto\"\xd4\n\n\tExecution\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12!\n\x04task\x18\x02 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lacewing.v1.Execution.State\x12\x14\n\x0cstate_reason\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\r\x12\'\n\x06inputs\x18\x06 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12(\n\x07outputs\x18\x07 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12%\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12%\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32\x16.lacewing.v1.CacheInfo\x12\x15\n\rattempt_count\x18\n \x01(\r\x12\x15\n\rfailure_count\x18\x0b \x01(\r\x12\x12\n\nloss_count\x18\x0c \x01(\r\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretry_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06labels\x18\x12 \x03(\x0b\x32\".lacewing.v1.Execution.LabelsEntry\x12\x0e\n\x06worker\x18\x13 \x01(\t\x12,\n\x0binputs_json\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x0coutputs_json\x18\x15 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x08progress\x18\x16 \x01(\x0b\x32\x15.lacewing.v1.Progress\x12\'\n\x08priority\x18\x17 \x01(\x0e\x32\x15.lacewing.v1.Priority\x12%\n\x05\x61udit\x18\x18 \x01(\x0b\x32\x16.lacewing.v1.AuditInfo\x12(\n\x06parent\x18\x19 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x0c\n\x04node\x18\x1a \x01(\t\x12-\n\toverrides\x18\x1b \x01(\x0b\x32\x1a.lacewing.v1.NodeOverrides\x12\r\n\x05\x64\x65pth\x18\x1c \x01(\r\x12(\n\x05graph\x18\x1d \x01(\x0b\x32\x19.lacewing.v1.GraphSummary\x12\x17\n\x0fmax_parallelism\x18\x1e \x01(\r\x12*\n\x08retry_of\x18\x1f \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x11\n\rSTATE_WAITING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x06\x12\x13\n\x0fSTATE_CANCELLED\x10\x07\"j\n\rNodeOverrides\x12+\n\x08metadata\x18\x01 \x01(\x0b\x32\x19.lacewing.v1.NodeMetadata\x12,\n\x04task\x18\x02 \x01(\x0b\x32\x1e.lacewing.v1.TaskNodeOverrides\"~\n\x0cGraphSummary\x12\x12\n\nnode_count\x18\x01 \x01(\r\x12\x14\n\x0c\x61\x63tive_count\x18\x02 \x01(\r\x12\x17\n\x0fsucceeded_count\x18\x03 \x01(\r\x12\x14\n\x0c\x66\x61iled_count\x18\x04 \x01(\r\x12\x15\n\rskipped_count\x18\x05 \x01(\r\"-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xce\x02\n\tTaskError\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.lacewing.v1.TaskError.Kind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0bstack_trace\x18\x04 \x01(\t\x12\x13\n\x0brecoverable\x18\x05 \x01(\x08\x12.\n\x0bretry_delay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x05\x63\x61use\x18\x07 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\t \x01(\t\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_USER\x10\x01\x12\x0f\n\x0bKIND_SYSTEM\x10\x02\"\xff\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.lacewing.v1.Attempt.State\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x16.lacewing.v1.TaskError\x12\x10\n\x08log_tail\x18\x07 \x01(\t\"\x91\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_LEASED\x10\x01\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x04\x12\x0e\n\nSTATE_LOST\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\"\xbd\x02\n\tCacheInfo\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.lacewing.v1.CacheInfo.Status\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x08producer\x18\x03 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\"\xc7\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_DISABLED\x10\x01\x12\x0f\n\x0bSTATUS_MISS\x10\x02\x12\x0e\n\nSTATUS_HIT\x10\x03\x12\x14\n\x10STATUS_POPULATED\x10\x04\x12\x19\n\x15STATUS_LOOKUP_FAILURE\x10\x05\x12\x16\n\x12STATUS_PUT_FAILURE\x10\x06\x12\x12\n\x0eSTATUS_SKIPPED\x10\x07\x12\x12\n\x0eSTATUS_EVICTED\x10\x08*\x7f\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41\x43HE_MODE_USE\x10\x01\x12\x16\n\x12\x43\x41\x43HE_MODE_REFRESH\x10\x02\x12\x15\n\x11\x43\x41\x43HE_MODE_BYPASS\x10\x03\x12\x13\n\x0f\x43\x41\x43HE_MODE_ONLY\x10\x04*b\n\rExecutionView\x12\x1e\n\x1a\x45XECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XECUTION_VIEW_BASIC\x10\x01\x12\x17\n\x13\x45XECUTION_VIEW_FULL\x10\x02*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +40,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTION_LABELSENTRY']._loaded_options = None
   _globals['_EXECUTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CACHEMODE']._serialized_start=2451
-  _globals['_CACHEMODE']._serialized_end=2578
-  _globals['_EXECUTIONVIEW']._serialized_start=2580
-  _globals['_EXECUTIONVIEW']._serialized_end=2678
-  _globals['_PRIORITY']._serialized_start=2680
-  _globals['_PRIORITY']._serialized_end=2774
-  _globals['_EXECUTION']._serialized_start=224
-  _globals['_EXECUTION']._serialized_end=1359
-  _globals['_EXECUTION_LABELSENTRY']._serialized_start=1144
-  _globals['_EXECUTION_LABELSENTRY']._serialized_end=1189
-  _globals['_EXECUTION_STATE']._serialized_start=1192
-  _globals['_EXECUTION_STATE']._serialized_end=1359
-  _globals['_PROGRESS']._serialized_start=1361
-  _globals['_PROGRESS']._serialized_end=1406
-  _globals['_TASKERROR']._serialized_start=1409
-  _globals['_TASKERROR']._serialized_end=1743
-  _globals['_TASKERROR_KIND']._serialized_start=1683
-  _globals['_TASKERROR_KIND']._serialized_end=1743
-  _globals['_ATTEMPT']._serialized_start=1746
-  _globals['_ATTEMPT']._serialized_end=2129
-  _globals['_ATTEMPT_STATE']._serialized_start=1984
-  _globals['_ATTEMPT_STATE']._serialized_end=2129
-  _globals['_CACHEINFO']._serialized_start=2132
-  _globals['_CACHEINFO']._serialized_end=2449
-  _globals['_CACHEINFO_STATUS']._serialized_start=2250
-  _globals['_CACHEINFO_STATUS']._serialized_end=2449
+  _globals['_CACHEMODE']._serialized_start=2944
+  _globals['_CACHEMODE']._serialized_end=3071
+  _globals['_EXECUTIONVIEW']._serialized_start=3073
+  _globals['_EXECUTIONVIEW']._serialized_end=3171
+  _globals['_PRIORITY']._serialized_start=3173
+  _globals['_PRIORITY']._serialized_end=3267
+  _globals['_EXECUTION']._serialized_start=252
+  _globals['_EXECUTION']._serialized_end=1616
+  _globals['_EXECUTION_LABELSENTRY']._serialized_start=1401
+  _globals['_EXECUTION_LABELSENTRY']._serialized_end=1446
+  _globals['_EXECUTION_STATE']._serialized_start=1449
+  _globals['_EXECUTION_STATE']._serialized_end=1616
+  _globals['_NODEOVERRIDES']._serialized_start=1618
+  _globals['_NODEOVERRIDES']._serialized_end=1724
+  _globals['_GRAPHSUMMARY']._serialized_start=1726
+  _globals['_GRAPHSUMMARY']._serialized_end=1852
+  _globals['_PROGRESS']._serialized_start=1854
+  _globals['_PROGRESS']._serialized_end=1899
+  _globals['_TASKERROR']._serialized_start=1902
+  _globals['_TASKERROR']._serialized_end=2236
+  _globals['_TASKERROR_KIND']._serialized_start=2176
+  _globals['_TASKERROR_KIND']._serialized_end=2236
+  _globals['_ATTEMPT']._serialized_start=2239
+  _globals['_ATTEMPT']._serialized_end=2622
+  _globals['_ATTEMPT_STATE']._serialized_start=2477
+  _globals['_ATTEMPT_STATE']._serialized_end=2622
+  _globals['_CACHEINFO']._serialized_start=2625
+  _globals['_CACHEINFO']._serialized_end=2942
+  _globals['_CACHEINFO_STATUS']._serialized_start=2743
+  _globals['_CACHEINFO_STATUS']._serialized_end=2942
 # @@protoc_insertion_point(module_scope)

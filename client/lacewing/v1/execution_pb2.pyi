@@ -14,6 +14,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import literals_pb2 as _literals_pb2
+from lacewing.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -134,7 +135,7 @@ class Execution(_message.Message):
         STATE_QUEUED: Execution._State.ValueType  # 1
         """It waits for a worker, or for `retry_time`."""
         STATE_RUNNING: Execution._State.ValueType  # 2
-        """An attempt is leased to a worker."""
+        """An attempt is leased to a worker, or its graph runs."""
         STATE_WAITING: Execution._State.ValueType  # 3
         """It waits for another execution that computes the same cache entry; `state_reason` names it."""
         STATE_SUCCEEDED: Execution._State.ValueType  # 4
@@ -160,7 +161,7 @@ class Execution(_message.Message):
     STATE_QUEUED: Execution.State.ValueType  # 1
     """It waits for a worker, or for `retry_time`."""
     STATE_RUNNING: Execution.State.ValueType  # 2
-    """An attempt is leased to a worker."""
+    """An attempt is leased to a worker, or its graph runs."""
     STATE_WAITING: Execution.State.ValueType  # 3
     """It waits for another execution that computes the same cache entry; `state_reason` names it."""
     STATE_SUCCEEDED: Execution.State.ValueType  # 4
@@ -216,6 +217,13 @@ class Execution(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    MAX_PARALLELISM_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
     state: Global___Execution.State.ValueType
     """Where it stands."""
     state_reason: _builtins.str
@@ -235,6 +243,12 @@ class Execution(_message.Message):
     """The worker that holds the running attempt, or held the last one."""
     priority: Global___Priority.ValueType
     """Its priority; never `PRIORITY_UNSPECIFIED`."""
+    node: _builtins.str
+    """Set with `parent`: which node, as `NodeStatus.path`."""
+    depth: _builtins.int
+    """Set with `parent`: how deep it is in graphs; a node of a graph that is itself no node has 1."""
+    max_parallelism: _builtins.int
+    """The most nodes of its graph that may run at a time: that of the request, else of the task. 0: without bound."""
     @_builtins.property
     def id(self) -> _identifiers_pb2.ExecutionId:
         """Its identity. Unset on an answer that came from the cache and was not recorded (see
@@ -305,6 +319,24 @@ class Execution(_message.Message):
         the cache.
         """
 
+    @_builtins.property
+    def parent(self) -> _identifiers_pb2.ExecutionId:
+        """Set if it is a node of a graph: the execution whose graph that is."""
+
+    @_builtins.property
+    def overrides(self) -> Global___NodeOverrides:
+        """Set with `parent`: what the node says instead of its task. Unset: nothing."""
+
+    @_builtins.property
+    def graph(self) -> Global___GraphSummary:
+        """Set if it runs a graph, as a workflow does from the start and a dynamic task from when its body has given one: how far
+        the graph is. Absent in lists.
+        """
+
+    @_builtins.property
+    def retry_of(self) -> _identifiers_pb2.ExecutionId:
+        """Set if it was made by `RetryExecution`: the execution it repeats."""
+
     def __init__(
         self,
         *,
@@ -332,14 +364,89 @@ class Execution(_message.Message):
         progress: Global___Progress | None = ...,
         priority: Global___Priority.ValueType = ...,
         audit: _audit_pb2.AuditInfo | None = ...,
+        parent: _identifiers_pb2.ExecutionId | None = ...,
+        node: _builtins.str = ...,
+        overrides: Global___NodeOverrides | None = ...,
+        depth: _builtins.int = ...,
+        graph: Global___GraphSummary | None = ...,
+        max_parallelism: _builtins.int = ...,
+        retry_of: _identifiers_pb2.ExecutionId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "progress", b"progress", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "graph", b"graph", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "overrides", b"overrides", "parent", b"parent", "progress", b"progress", "retry_of", b"retry_of", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "outputs", b"outputs", "outputs_json", b"outputs_json", "priority", b"priority", "progress", b"progress", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit", b"audit", "cache", b"cache", "create_time", b"create_time", "depth", b"depth", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "graph", b"graph", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "max_parallelism", b"max_parallelism", "node", b"node", "outputs", b"outputs", "outputs_json", b"outputs_json", "overrides", b"overrides", "parent", b"parent", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Execution: _TypeAlias = Execution  # noqa: Y015
+
+@_typing.final
+class NodeOverrides(_message.Message):
+    """What a node of a graph says instead of its task. Where a field is set, it counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _workflow_pb2.NodeMetadata:
+        """How the node is timed, retried and memoized. `name` has no effect here."""
+
+    @_builtins.property
+    def task(self) -> _workflow_pb2.TaskNodeOverrides:
+        """What is laid over the template of the task; for the worker."""
+
+    def __init__(
+        self,
+        *,
+        metadata: _workflow_pb2.NodeMetadata | None = ...,
+        task: _workflow_pb2.TaskNodeOverrides | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeOverrides: _TypeAlias = NodeOverrides  # noqa: Y015
+
+@_typing.final
+class GraphSummary(_message.Message):
+    """How far a graph is. The elements of array nodes count one each, instead of their node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVE_COUNT_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
+    node_count: _builtins.int
+    """How many nodes there are, as far as that is known: an array node counts as one until its lists are."""
+    active_count: _builtins.int
+    """How many of them run, or wait for a worker."""
+    succeeded_count: _builtins.int
+    """How many have succeeded."""
+    failed_count: _builtins.int
+    """How many have failed, timed out or were cancelled."""
+    skipped_count: _builtins.int
+    """How many will never run: another branch was chosen, or a node they depend on did not succeed."""
+    def __init__(
+        self,
+        *,
+        node_count: _builtins.int = ...,
+        active_count: _builtins.int = ...,
+        succeeded_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        skipped_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_count", b"active_count", "failed_count", b"failed_count", "node_count", b"node_count", "skipped_count", b"skipped_count", "succeeded_count", b"succeeded_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GraphSummary: _TypeAlias = GraphSummary  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
@@ -410,7 +517,8 @@ class TaskError(_message.Message):
     code: _builtins.str
     """A short name that programs can act on, compared exactly: of a user's error, the type of the exception
     (`ValueError`); of the system's, one of `AttemptTimeout`, `QueueTimeout`, `DeadlineExceeded`, `LeaseLost`,
-    `LossesExhausted`, `Cancelled`, `OutputsInvalid`, `WorkerCrashed`. At most 128 characters.
+    `LossesExhausted`, `Cancelled`, `OutputsInvalid`, `WorkerCrashed`, `GraphInvalid`, `NodeFailed`,
+    `GateRejected`. At most 128 characters.
     """
     message: _builtins.str
     """What happened, for a person to read; at most 8 KiB, longer ones are cut by the server."""

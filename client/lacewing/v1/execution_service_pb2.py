@@ -27,11 +27,13 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lacewing.v1 import errors_pb2 as lacewing_dot_v1_dot_errors__pb2
 from lacewing.v1 import execution_pb2 as lacewing_dot_v1_dot_execution__pb2
+from lacewing.v1 import graph_pb2 as lacewing_dot_v1_dot_graph__pb2
 from lacewing.v1 import identifiers_pb2 as lacewing_dot_v1_dot_identifiers__pb2
 from lacewing.v1 import literals_pb2 as lacewing_dot_v1_dot_literals__pb2
+from lacewing.v1 import task_pb2 as lacewing_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lacewing/v1/execution_service.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lacewing/v1/errors.proto\x1a\x1blacewing/v1/execution.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\"\x88\x04\n\x0e\x45xecuteRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12,\n\x0binputs_json\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05plain\x18\x04 \x01(\x08\x12*\n\ncache_mode\x18\x05 \x01(\x0e\x32\x16.lacewing.v1.CacheMode\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x06labels\x18\t \x03(\x0b\x32\'.lacewing.v1.ExecuteRequest.LabelsEntry\x12/\n\x0cwait_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x0b \x01(\x08\x12\x12\n\nrecord_hit\x18\x0c \x01(\x08\x12\'\n\x08priority\x18\r \x01(\x0e\x32\x15.lacewing.v1.Priority\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x0f\x45xecuteResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"F\n\x16\x43reateExecutionRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.lacewing.v1.ExecuteRequest\"V\n\x17\x43reateExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x90\x01\n\x14\x45xecuteStreamRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.lacewing.v1.ExecuteStreamRequest.Item\x1a\x41\n\x04Item\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.lacewing.v1.ExecuteRequest\"\xd0\x01\n\x15\x45xecuteStreamResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.lacewing.v1.ExecuteStreamResponse.Outcome\x1ay\n\x07Outcome\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12+\n\texecution\x18\x02 \x01(\x0b\x32\x16.lacewing.v1.ExecutionH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.lacewing.v1.RequestErrorH\x00\x42\x08\n\x06result\"t\n\x13GetExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12(\n\x04view\x18\x02 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x03 \x01(\x08\"A\n\x14GetExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"\xa6\x01\n\x14WaitExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12/\n\x0cwait_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x04view\x18\x03 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x04 \x01(\x08\"B\n\x15WaitExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"\x8e\x01\n\x15WatchExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\r\x12(\n\x04view\x18\x03 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x04 \x01(\x08\"C\n\x16WatchExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"\xb6\x03\n\x15ListExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x11\n\ttask_name\x18\x03 \x01(\t\x12\x14\n\x0ctask_version\x18\x04 \x01(\t\x12,\n\x06states\x18\x05 \x03(\x0e\x32\x1c.lacewing.v1.Execution.State\x12>\n\x06labels\x18\x06 \x03(\x0b\x32..lacewing.v1.ListExecutionsRequest.LabelsEntry\x12\x31\n\rcreated_after\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04view\x18\t \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\x11\n\tpage_size\x18\n \x01(\x05\x12\x12\n\npage_token\x18\x0b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x16ListExecutionsResponse\x12*\n\nexecutions\x18\x01 \x03(\x0b\x32\x16.lacewing.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x16\x43\x61ncelExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x0e\n\x06reason\x18\x02 \x01(\t\"D\n\x17\x43\x61ncelExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"b\n\x13ListAttemptsRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListAttemptsResponse\x12&\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x14.lacewing.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc8\x06\n\x10\x45xecutionService\x12\x44\n\x07\x45xecute\x12\x1b.lacewing.v1.ExecuteRequest\x1a\x1c.lacewing.v1.ExecuteResponse\x12\\\n\x0f\x43reateExecution\x12#.lacewing.v1.CreateExecutionRequest\x1a$.lacewing.v1.CreateExecutionResponse\x12Z\n\rExecuteStream\x12!.lacewing.v1.ExecuteStreamRequest\x1a\".lacewing.v1.ExecuteStreamResponse(\x01\x30\x01\x12X\n\x0cGetExecution\x12 .lacewing.v1.GetExecutionRequest\x1a!.lacewing.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12[\n\rWaitExecution\x12!.lacewing.v1.WaitExecutionRequest\x1a\".lacewing.v1.WaitExecutionResponse\"\x03\x90\x02\x01\x12`\n\x0eWatchExecution\x12\".lacewing.v1.WatchExecutionRequest\x1a#.lacewing.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\x0eListExecutions\x12\".lacewing.v1.ListExecutionsRequest\x1a#.lacewing.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x61\n\x0f\x43\x61ncelExecution\x12#.lacewing.v1.CancelExecutionRequest\x1a$.lacewing.v1.CancelExecutionResponse\"\x03\x90\x02\x02\x12X\n\x0cListAttempts\x12 .lacewing.v1.ListAttemptsRequest\x1a!.lacewing.v1.ListAttemptsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lacewing/v1/execution_service.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lacewing/v1/errors.proto\x1a\x1blacewing/v1/execution.proto\x1a\x17lacewing/v1/graph.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1alacewing/v1/literals.proto\x1a\x16lacewing/v1/task.proto\"\xa1\x04\n\x0e\x45xecuteRequest\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.lacewing.v1.LiteralMap\x12,\n\x0binputs_json\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05plain\x18\x04 \x01(\x08\x12*\n\ncache_mode\x18\x05 \x01(\x0e\x32\x16.lacewing.v1.CacheMode\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x06labels\x18\t \x03(\x0b\x32\'.lacewing.v1.ExecuteRequest.LabelsEntry\x12/\n\x0cwait_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x0b \x01(\x08\x12\x12\n\nrecord_hit\x18\x0c \x01(\x08\x12\'\n\x08priority\x18\r \x01(\x0e\x32\x15.lacewing.v1.Priority\x12\x17\n\x0fmax_parallelism\x18\x0e \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x0f\x45xecuteResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"F\n\x16\x43reateExecutionRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.lacewing.v1.ExecuteRequest\"V\n\x17\x43reateExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x90\x01\n\x14\x45xecuteStreamRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.lacewing.v1.ExecuteStreamRequest.Item\x1a\x41\n\x04Item\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.lacewing.v1.ExecuteRequest\"\xd0\x01\n\x15\x45xecuteStreamResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.lacewing.v1.ExecuteStreamResponse.Outcome\x1ay\n\x07Outcome\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12+\n\texecution\x18\x02 \x01(\x0b\x32\x16.lacewing.v1.ExecutionH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.lacewing.v1.RequestErrorH\x00\x42\x08\n\x06result\"t\n\x13GetExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12(\n\x04view\x18\x02 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x03 \x01(\x08\"A\n\x14GetExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"\xa6\x01\n\x14WaitExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12/\n\x0cwait_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x04view\x18\x03 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x04 \x01(\x08\"B\n\x15WaitExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"\x9d\x01\n\x15WatchExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\r\x12(\n\x04view\x18\x03 \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\r\n\x05plain\x18\x04 \x01(\x08\x12\r\n\x05nodes\x18\x05 \x01(\x08\"k\n\x16WatchExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\x12&\n\x05nodes\x18\x02 \x03(\x0b\x32\x17.lacewing.v1.NodeStatus\"\xe0\x03\n\x15ListExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x11\n\ttask_name\x18\x03 \x01(\t\x12\x14\n\x0ctask_version\x18\x04 \x01(\t\x12,\n\x06states\x18\x05 \x03(\x0e\x32\x1c.lacewing.v1.Execution.State\x12>\n\x06labels\x18\x06 \x03(\x0b\x32..lacewing.v1.ListExecutionsRequest.LabelsEntry\x12\x31\n\rcreated_after\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04view\x18\t \x01(\x0e\x32\x1a.lacewing.v1.ExecutionView\x12\x11\n\tpage_size\x18\n \x01(\x05\x12\x12\n\npage_token\x18\x0b \x01(\t\x12(\n\x06parent\x18\x0c \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x16ListExecutionsResponse\x12*\n\nexecutions\x18\x01 \x03(\x0b\x32\x16.lacewing.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x16\x43\x61ncelExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x0e\n\x06reason\x18\x02 \x01(\t\"D\n\x17\x43\x61ncelExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\"b\n\x13ListAttemptsRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListAttemptsResponse\x12&\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x14.lacewing.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"t\n\x15RetryExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x13\n\x0b\x66\x61iled_only\x18\x02 \x01(\x08\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"U\n\x16RetryExecutionResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.lacewing.v1.Execution\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"^\n\x0fGetGraphRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x10GetGraphResponse\x12!\n\x05graph\x18\x01 \x01(\x0b\x32\x12.lacewing.v1.Graph\x12&\n\x05nodes\x18\x02 \x03(\x0b\x32\x17.lacewing.v1.NodeStatus\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xa2\x01\n\x16SignalExecutionRequest\x12$\n\x02id\x18\x01 \x01(\x0b\x32\x18.lacewing.v1.ExecutionId\x12\x11\n\tsignal_id\x18\x02 \x01(\t\x12#\n\x05value\x18\x03 \x01(\x0b\x32\x14.lacewing.v1.Literal\x12*\n\nvalue_json\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"\x19\n\x17SignalExecutionResponse2\xd4\x08\n\x10\x45xecutionService\x12\x44\n\x07\x45xecute\x12\x1b.lacewing.v1.ExecuteRequest\x1a\x1c.lacewing.v1.ExecuteResponse\x12\\\n\x0f\x43reateExecution\x12#.lacewing.v1.CreateExecutionRequest\x1a$.lacewing.v1.CreateExecutionResponse\x12Z\n\rExecuteStream\x12!.lacewing.v1.ExecuteStreamRequest\x1a\".lacewing.v1.ExecuteStreamResponse(\x01\x30\x01\x12X\n\x0cGetExecution\x12 .lacewing.v1.GetExecutionRequest\x1a!.lacewing.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12[\n\rWaitExecution\x12!.lacewing.v1.WaitExecutionRequest\x1a\".lacewing.v1.WaitExecutionResponse\"\x03\x90\x02\x01\x12`\n\x0eWatchExecution\x12\".lacewing.v1.WatchExecutionRequest\x1a#.lacewing.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\x0eListExecutions\x12\".lacewing.v1.ListExecutionsRequest\x1a#.lacewing.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x61\n\x0f\x43\x61ncelExecution\x12#.lacewing.v1.CancelExecutionRequest\x1a$.lacewing.v1.CancelExecutionResponse\"\x03\x90\x02\x02\x12X\n\x0cListAttempts\x12 .lacewing.v1.ListAttemptsRequest\x1a!.lacewing.v1.ListAttemptsResponse\"\x03\x90\x02\x01\x12Y\n\x0eRetryExecution\x12\".lacewing.v1.RetryExecutionRequest\x1a#.lacewing.v1.RetryExecutionResponse\x12L\n\x08GetGraph\x12\x1c.lacewing.v1.GetGraphRequest\x1a\x1d.lacewing.v1.GetGraphResponse\"\x03\x90\x02\x01\x12\x61\n\x0fSignalExecution\x12#.lacewing.v1.SignalExecutionRequest\x1a$.lacewing.v1.SignalExecutionResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,50 +56,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONSERVICE'].methods_by_name['CancelExecution']._serialized_options = b'\220\002\002'
   _globals['_EXECUTIONSERVICE'].methods_by_name['ListAttempts']._loaded_options = None
   _globals['_EXECUTIONSERVICE'].methods_by_name['ListAttempts']._serialized_options = b'\220\002\001'
-  _globals['_EXECUTEREQUEST']._serialized_start=262
-  _globals['_EXECUTEREQUEST']._serialized_end=782
-  _globals['_EXECUTEREQUEST_LABELSENTRY']._serialized_start=737
-  _globals['_EXECUTEREQUEST_LABELSENTRY']._serialized_end=782
-  _globals['_EXECUTERESPONSE']._serialized_start=784
-  _globals['_EXECUTERESPONSE']._serialized_end=844
-  _globals['_CREATEEXECUTIONREQUEST']._serialized_start=846
-  _globals['_CREATEEXECUTIONREQUEST']._serialized_end=916
-  _globals['_CREATEEXECUTIONRESPONSE']._serialized_start=918
-  _globals['_CREATEEXECUTIONRESPONSE']._serialized_end=1004
-  _globals['_EXECUTESTREAMREQUEST']._serialized_start=1007
-  _globals['_EXECUTESTREAMREQUEST']._serialized_end=1151
-  _globals['_EXECUTESTREAMREQUEST_ITEM']._serialized_start=1086
-  _globals['_EXECUTESTREAMREQUEST_ITEM']._serialized_end=1151
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=1154
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=1362
-  _globals['_EXECUTESTREAMRESPONSE_OUTCOME']._serialized_start=1241
-  _globals['_EXECUTESTREAMRESPONSE_OUTCOME']._serialized_end=1362
-  _globals['_GETEXECUTIONREQUEST']._serialized_start=1364
-  _globals['_GETEXECUTIONREQUEST']._serialized_end=1480
-  _globals['_GETEXECUTIONRESPONSE']._serialized_start=1482
-  _globals['_GETEXECUTIONRESPONSE']._serialized_end=1547
-  _globals['_WAITEXECUTIONREQUEST']._serialized_start=1550
-  _globals['_WAITEXECUTIONREQUEST']._serialized_end=1716
-  _globals['_WAITEXECUTIONRESPONSE']._serialized_start=1718
-  _globals['_WAITEXECUTIONRESPONSE']._serialized_end=1784
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=1787
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=1929
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=1931
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=1998
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=2001
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=2439
-  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_start=737
-  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_end=782
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=2441
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=2534
-  _globals['_CANCELEXECUTIONREQUEST']._serialized_start=2536
-  _globals['_CANCELEXECUTIONREQUEST']._serialized_end=2614
-  _globals['_CANCELEXECUTIONRESPONSE']._serialized_start=2616
-  _globals['_CANCELEXECUTIONRESPONSE']._serialized_end=2684
-  _globals['_LISTATTEMPTSREQUEST']._serialized_start=2686
-  _globals['_LISTATTEMPTSREQUEST']._serialized_end=2784
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=2786
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=2873
-  _globals['_EXECUTIONSERVICE']._serialized_start=2876
-  _globals['_EXECUTIONSERVICE']._serialized_end=3716
+  _globals['_EXECUTIONSERVICE'].methods_by_name['GetGraph']._loaded_options = None
+  _globals['_EXECUTIONSERVICE'].methods_by_name['GetGraph']._serialized_options = b'\220\002\001'
+  _globals['_EXECUTIONSERVICE'].methods_by_name['SignalExecution']._loaded_options = None
+  _globals['_EXECUTIONSERVICE'].methods_by_name['SignalExecution']._serialized_options = b'\220\002\002'
+  _globals['_EXECUTEREQUEST']._serialized_start=311
+  _globals['_EXECUTEREQUEST']._serialized_end=856
+  _globals['_EXECUTEREQUEST_LABELSENTRY']._serialized_start=811
+  _globals['_EXECUTEREQUEST_LABELSENTRY']._serialized_end=856
+  _globals['_EXECUTERESPONSE']._serialized_start=858
+  _globals['_EXECUTERESPONSE']._serialized_end=918
+  _globals['_CREATEEXECUTIONREQUEST']._serialized_start=920
+  _globals['_CREATEEXECUTIONREQUEST']._serialized_end=990
+  _globals['_CREATEEXECUTIONRESPONSE']._serialized_start=992
+  _globals['_CREATEEXECUTIONRESPONSE']._serialized_end=1078
+  _globals['_EXECUTESTREAMREQUEST']._serialized_start=1081
+  _globals['_EXECUTESTREAMREQUEST']._serialized_end=1225
+  _globals['_EXECUTESTREAMREQUEST_ITEM']._serialized_start=1160
+  _globals['_EXECUTESTREAMREQUEST_ITEM']._serialized_end=1225
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=1228
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=1436
+  _globals['_EXECUTESTREAMRESPONSE_OUTCOME']._serialized_start=1315
+  _globals['_EXECUTESTREAMRESPONSE_OUTCOME']._serialized_end=1436
+  _globals['_GETEXECUTIONREQUEST']._serialized_start=1438
+  _globals['_GETEXECUTIONREQUEST']._serialized_end=1554
+  _globals['_GETEXECUTIONRESPONSE']._serialized_start=1556
+  _globals['_GETEXECUTIONRESPONSE']._serialized_end=1621
+  _globals['_WAITEXECUTIONREQUEST']._serialized_start=1624
+  _globals['_WAITEXECUTIONREQUEST']._serialized_end=1790
+  _globals['_WAITEXECUTIONRESPONSE']._serialized_start=1792
+  _globals['_WAITEXECUTIONRESPONSE']._serialized_end=1858
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=1861
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=2018
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=2020
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=2127
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=2130
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=2610
+  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_start=811
+  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_end=856
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=2612
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=2705
+  _globals['_CANCELEXECUTIONREQUEST']._serialized_start=2707
+  _globals['_CANCELEXECUTIONREQUEST']._serialized_end=2785
+  _globals['_CANCELEXECUTIONRESPONSE']._serialized_start=2787
+  _globals['_CANCELEXECUTIONRESPONSE']._serialized_end=2855
+  _globals['_LISTATTEMPTSREQUEST']._serialized_start=2857
+  _globals['_LISTATTEMPTSREQUEST']._serialized_end=2955
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=2957
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=3044
+  _globals['_RETRYEXECUTIONREQUEST']._serialized_start=3046
+  _globals['_RETRYEXECUTIONREQUEST']._serialized_end=3162
+  _globals['_RETRYEXECUTIONRESPONSE']._serialized_start=3164
+  _globals['_RETRYEXECUTIONRESPONSE']._serialized_end=3249
+  _globals['_GETGRAPHREQUEST']._serialized_start=3251
+  _globals['_GETGRAPHREQUEST']._serialized_end=3345
+  _globals['_GETGRAPHRESPONSE']._serialized_start=3347
+  _globals['_GETGRAPHRESPONSE']._serialized_end=3465
+  _globals['_SIGNALEXECUTIONREQUEST']._serialized_start=3468
+  _globals['_SIGNALEXECUTIONREQUEST']._serialized_end=3630
+  _globals['_SIGNALEXECUTIONRESPONSE']._serialized_start=3632
+  _globals['_SIGNALEXECUTIONRESPONSE']._serialized_end=3657
+  _globals['_EXECUTIONSERVICE']._serialized_start=3660
+  _globals['_EXECUTIONSERVICE']._serialized_end=4768
 # @@protoc_insertion_point(module_scope)

@@ -12,8 +12,10 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from lacewing.v1 import errors_pb2 as _errors_pb2
 from lacewing.v1 import execution_pb2 as _execution_pb2
+from lacewing.v1 import graph_pb2 as _graph_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import literals_pb2 as _literals_pb2
+from lacewing.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -64,6 +66,7 @@ class ExecuteRequest(_message.Message):
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     RECORD_HIT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_PARALLELISM_FIELD_NUMBER: _builtins.int
     plain: _builtins.bool
     """If true, the answer holds `inputs_json` and `outputs_json` instead of typed literals."""
     cache_mode: _execution_pb2.CacheMode.ValueType
@@ -82,6 +85,8 @@ class ExecuteRequest(_message.Message):
     """If true, a hit in the cache is recorded as an execution of its own. A hit of a request with a name is recorded anyway."""
     priority: _execution_pb2.Priority.ValueType
     """Which of the executions that wait for a worker in the same queue go first."""
+    max_parallelism: _builtins.int
+    """The most nodes of its graph that may run at a time, if it runs one. 0: as `TaskPolicy.max_parallelism` says."""
     @_builtins.property
     def task(self) -> _identifiers_pb2.TaskId:
         """Which task; an empty version means the one registered last. The response says which version ran."""
@@ -127,10 +132,11 @@ class ExecuteRequest(_message.Message):
         cancel_on_disconnect: _builtins.bool = ...,
         record_hit: _builtins.bool = ...,
         priority: _execution_pb2.Priority.ValueType = ...,
+        max_parallelism: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_mode", b"cache_mode", "cancel_on_disconnect", b"cancel_on_disconnect", "deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "name", b"name", "plain", b"plain", "priority", b"priority", "record_hit", b"record_hit", "request_id", b"request_id", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_mode", b"cache_mode", "cancel_on_disconnect", b"cancel_on_disconnect", "deadline", b"deadline", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "max_parallelism", b"max_parallelism", "name", b"name", "plain", b"plain", "priority", b"priority", "record_hit", b"record_hit", "request_id", b"request_id", "task", b"task", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,12 +454,15 @@ class WatchExecutionRequest(_message.Message):
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     PLAIN_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     after_revision: _builtins.int
     """Leave out what is not newer than this revision: the last one a broken watch had seen. 0: begin with what is."""
     view: _execution_pb2.ExecutionView.ValueType
     """How much of it to return."""
     plain: _builtins.bool
     """If true, the answers hold `inputs_json` and `outputs_json` instead of typed literals."""
+    nodes: _builtins.bool
+    """If true, the answers also hold the nodes of its graph: first all, then those that have changed."""
     @_builtins.property
     def id(self) -> _identifiers_pb2.ExecutionId:
         """Which one."""
@@ -465,10 +474,11 @@ class WatchExecutionRequest(_message.Message):
         after_revision: _builtins.int = ...,
         view: _execution_pb2.ExecutionView.ValueType = ...,
         plain: _builtins.bool = ...,
+        nodes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "id", b"id", "plain", b"plain", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "id", b"id", "nodes", b"nodes", "plain", b"plain", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,18 +491,26 @@ class WatchExecutionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:
         """The execution."""
+
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.NodeStatus]:
+        """If asked for: nodes of its graph that have changed since the message before; in the first message that has any, all of
+        them. At most 1,000 in a message; the others follow. Changes that follow each other quickly may be skipped.
+        """
 
     def __init__(
         self,
         *,
         execution: _execution_pb2.Execution | None = ...,
+        nodes: _abc.Iterable[_graph_pb2.NodeStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,8 +553,11 @@ class ListExecutionsRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     project: _builtins.str
-    """Only executions of this project. If empty, of the server's default project."""
+    """Only executions of this project. If empty, of the server's default project. Executions of nodes of graphs are listed
+    only where `task_name` or `parent` is given.
+    """
     domain: _builtins.str
     """Only executions of this domain. If empty, of the server's default domain."""
     task_name: _builtins.str
@@ -567,6 +588,10 @@ class ListExecutionsRequest(_message.Message):
     def created_before(self) -> _timestamp_pb2.Timestamp:
         """Only executions created before this time."""
 
+    @_builtins.property
+    def parent(self) -> _identifiers_pb2.ExecutionId:
+        """Only executions of nodes of this execution's graph, whatever their project and domain."""
+
     def __init__(
         self,
         *,
@@ -581,10 +606,11 @@ class ListExecutionsRequest(_message.Message):
         view: _execution_pb2.ExecutionView.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        parent: _identifiers_pb2.ExecutionId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "parent", b"parent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "domain", b"domain", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "states", b"states", "task_name", b"task_name", "task_version", b"task_version", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "domain", b"domain", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "project", b"project", "states", b"states", "task_name", b"task_name", "task_version", b"task_version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,3 +755,192 @@ class ListAttemptsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class RetryExecutionRequest(_message.Message):
+    """Asks to execute again what did not succeed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FAILED_ONLY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    failed_only: _builtins.bool
+    """If it ran a graph: keep the graph and the nodes that have succeeded, and run only the others. Without effect otherwise."""
+    name: _builtins.str
+    """As `ExecuteRequest.name`, for the new execution."""
+    request_id: _builtins.str
+    """As `ExecuteRequest.request_id`."""
+    @_builtins.property
+    def id(self) -> _identifiers_pb2.ExecutionId:
+        """Which execution. It has ended, and not succeeded."""
+
+    def __init__(
+        self,
+        *,
+        id: _identifiers_pb2.ExecutionId | None = ...,
+        failed_only: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "id", b"id", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryExecutionRequest: _TypeAlias = RetryExecutionRequest  # noqa: Y015
+
+@_typing.final
+class RetryExecutionResponse(_message.Message):
+    """The new execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """True if it existed before: the name or request id had been used for the same."""
+    @_builtins.property
+    def execution(self) -> _execution_pb2.Execution:
+        """The execution."""
+
+    def __init__(
+        self,
+        *,
+        execution: _execution_pb2.Execution | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryExecutionResponse: _TypeAlias = RetryExecutionResponse  # noqa: Y015
+
+@_typing.final
+class GetGraphRequest(_message.Message):
+    """Asks for the graph of an execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many nodes to return at most: 0 means 1,000, more than 1,000 means 1,000, a negative number is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; all other fields MUST be the same as then."""
+    @_builtins.property
+    def id(self) -> _identifiers_pb2.ExecutionId:
+        """Which execution."""
+
+    def __init__(
+        self,
+        *,
+        id: _identifiers_pb2.ExecutionId | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGraphRequest: _TypeAlias = GetGraphRequest  # noqa: Y015
+
+@_typing.final
+class GetGraphResponse(_message.Message):
+    """The graph of an execution, or a page of its nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def graph(self) -> _task_pb2.Graph:
+        """The graph as it was compiled: every reference to a task has its version. Only in the first page."""
+
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.NodeStatus]:
+        """The nodes in the order of the graph, each followed by what it holds: the nodes of a branch, the elements of an array."""
+
+    def __init__(
+        self,
+        *,
+        graph: _task_pb2.Graph | None = ...,
+        nodes: _abc.Iterable[_graph_pb2.NodeStatus] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "next_page_token", b"next_page_token", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGraphResponse: _TypeAlias = GetGraphResponse  # noqa: Y015
+
+@_typing.final
+class SignalExecutionRequest(_message.Message):
+    """Answers a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    signal_id: _builtins.str
+    """The name of the gate: `ApproveCondition.signal_id` or `SignalCondition.signal_id`. Required."""
+    @_builtins.property
+    def id(self) -> _identifiers_pb2.ExecutionId:
+        """The execution whose graph has the gate."""
+
+    @_builtins.property
+    def value(self) -> _literals_pb2.Literal:
+        """The answer: of a gate that waits for approval, a boolean; else a value of `SignalCondition.type`. Give either this or
+        `value_json`.
+        """
+
+    @_builtins.property
+    def value_json(self) -> _struct_pb2.Value:
+        """The answer as plain JSON, converted as `ExecuteRequest.inputs_json` is."""
+
+    def __init__(
+        self,
+        *,
+        id: _identifiers_pb2.ExecutionId | None = ...,
+        signal_id: _builtins.str = ...,
+        value: _literals_pb2.Literal | None = ...,
+        value_json: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "signal_id", b"signal_id", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalExecutionRequest: _TypeAlias = SignalExecutionRequest  # noqa: Y015
+
+@_typing.final
+class SignalExecutionResponse(_message.Message):
+    """The gate is answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalExecutionResponse: _TypeAlias = SignalExecutionResponse  # noqa: Y015

@@ -82,6 +82,21 @@ class ExecutionServiceStub(object):
                 request_serializer=lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsRequest.SerializeToString,
                 response_deserializer=lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsResponse.FromString,
                 _registered_method=True)
+        self.RetryExecution = channel.unary_unary(
+                '/lacewing.v1.ExecutionService/RetryExecution',
+                request_serializer=lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionRequest.SerializeToString,
+                response_deserializer=lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionResponse.FromString,
+                _registered_method=True)
+        self.GetGraph = channel.unary_unary(
+                '/lacewing.v1.ExecutionService/GetGraph',
+                request_serializer=lacewing_dot_v1_dot_execution__service__pb2.GetGraphRequest.SerializeToString,
+                response_deserializer=lacewing_dot_v1_dot_execution__service__pb2.GetGraphResponse.FromString,
+                _registered_method=True)
+        self.SignalExecution = channel.unary_unary(
+                '/lacewing.v1.ExecutionService/SignalExecution',
+                request_serializer=lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionRequest.SerializeToString,
+                response_deserializer=lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionServiceServicer(object):
@@ -215,6 +230,47 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryExecution(self, request, context):
+        """Executes again what did not succeed: a new execution of the same task version with the same inputs.
+
+        Errors: as `CreateExecution`, and
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `FAILED_PRECONDITION` / `EXECUTION_NOT_FAILED`: it has not ended yet, or it has succeeded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGraph(self, request, context):
+        """Gets the graph that an execution runs or ran, and where each of its nodes stands.
+
+        Errors:
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `NOT_FOUND` / `GRAPH_NOT_FOUND`: it runs no graph, or none yet.
+        * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalExecution(self, request, context):
+        """Answers a gate: agrees or refuses where a node waits for approval, gives the value where it waits for one. A gate can be
+        answered before it is reached. The same answer again is not an error.
+
+        Errors:
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`, `GRAPH_NOT_FOUND`.
+        * `NOT_FOUND` / `SIGNAL_NOT_FOUND`: no gate of the graph has this name.
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: the value is not of the type that the gate takes.
+        * `ALREADY_EXISTS` / `SIGNAL_CONFLICT`: it was answered otherwise.
+        * `FAILED_PRECONDITION` / `EXECUTION_ENDED`: the execution has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -262,6 +318,21 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.ListAttempts,
                     request_deserializer=lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsRequest.FromString,
                     response_serializer=lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'RetryExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryExecution,
+                    request_deserializer=lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionRequest.FromString,
+                    response_serializer=lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionResponse.SerializeToString,
+            ),
+            'GetGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGraph,
+                    request_deserializer=lacewing_dot_v1_dot_execution__service__pb2.GetGraphRequest.FromString,
+                    response_serializer=lacewing_dot_v1_dot_execution__service__pb2.GetGraphResponse.SerializeToString,
+            ),
+            'SignalExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalExecution,
+                    request_deserializer=lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionRequest.FromString,
+                    response_serializer=lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -510,6 +581,87 @@ class ExecutionService(object):
             '/lacewing.v1.ExecutionService/ListAttempts',
             lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsRequest.SerializeToString,
             lacewing_dot_v1_dot_execution__service__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lacewing.v1.ExecutionService/RetryExecution',
+            lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionRequest.SerializeToString,
+            lacewing_dot_v1_dot_execution__service__pb2.RetryExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lacewing.v1.ExecutionService/GetGraph',
+            lacewing_dot_v1_dot_execution__service__pb2.GetGraphRequest.SerializeToString,
+            lacewing_dot_v1_dot_execution__service__pb2.GetGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lacewing.v1.ExecutionService/SignalExecution',
+            lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionRequest.SerializeToString,
+            lacewing_dot_v1_dot_execution__service__pb2.SignalExecutionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -108,6 +108,35 @@ class ExecutionServiceStub:
     * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
     * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
     """
+    RetryExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.RetryExecutionRequest, _execution_service_pb2.RetryExecutionResponse]
+    """Executes again what did not succeed: a new execution of the same task version with the same inputs.
+
+    Errors: as `CreateExecution`, and
+
+    * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+    * `FAILED_PRECONDITION` / `EXECUTION_NOT_FAILED`: it has not ended yet, or it has succeeded.
+    """
+    GetGraph: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetGraphRequest, _execution_service_pb2.GetGraphResponse]
+    """Gets the graph that an execution runs or ran, and where each of its nodes stands.
+
+    Errors:
+
+    * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+    * `NOT_FOUND` / `GRAPH_NOT_FOUND`: it runs no graph, or none yet.
+    * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
+    """
+    SignalExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SignalExecutionRequest, _execution_service_pb2.SignalExecutionResponse]
+    """Answers a gate: agrees or refuses where a node waits for approval, gives the value where it waits for one. A gate can be
+    answered before it is reached. The same answer again is not an error.
+
+    Errors:
+
+    * `NOT_FOUND` / `EXECUTION_NOT_FOUND`, `GRAPH_NOT_FOUND`.
+    * `NOT_FOUND` / `SIGNAL_NOT_FOUND`: no gate of the graph has this name.
+    * `INVALID_ARGUMENT` / `FIELD_INVALID`: the value is not of the type that the gate takes.
+    * `ALREADY_EXISTS` / `SIGNAL_CONFLICT`: it was answered otherwise.
+    * `FAILED_PRECONDITION` / `EXECUTION_ENDED`: the execution has ended.
+    """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs tasks.
@@ -256,6 +285,53 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
         * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryExecution(
+        self,
+        request: _execution_service_pb2.RetryExecutionRequest,
+        context: _aio.ServicerContext[_execution_service_pb2.RetryExecutionRequest, _abc.Awaitable[_execution_service_pb2.RetryExecutionResponse]],
+    ) -> _abc.Awaitable[_execution_service_pb2.RetryExecutionResponse]:
+        """Executes again what did not succeed: a new execution of the same task version with the same inputs.
+
+        Errors: as `CreateExecution`, and
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `FAILED_PRECONDITION` / `EXECUTION_NOT_FAILED`: it has not ended yet, or it has succeeded.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGraph(
+        self,
+        request: _execution_service_pb2.GetGraphRequest,
+        context: _aio.ServicerContext[_execution_service_pb2.GetGraphRequest, _abc.Awaitable[_execution_service_pb2.GetGraphResponse]],
+    ) -> _abc.Awaitable[_execution_service_pb2.GetGraphResponse]:
+        """Gets the graph that an execution runs or ran, and where each of its nodes stands.
+
+        Errors:
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`.
+        * `NOT_FOUND` / `GRAPH_NOT_FOUND`: it runs no graph, or none yet.
+        * `INVALID_ARGUMENT` / `PAGE_TOKEN_INVALID`, `FIELD_INVALID`.
+        """
+
+    @_abc_1.abstractmethod
+    def SignalExecution(
+        self,
+        request: _execution_service_pb2.SignalExecutionRequest,
+        context: _aio.ServicerContext[_execution_service_pb2.SignalExecutionRequest, _abc.Awaitable[_execution_service_pb2.SignalExecutionResponse]],
+    ) -> _abc.Awaitable[_execution_service_pb2.SignalExecutionResponse]:
+        """Answers a gate: agrees or refuses where a node waits for approval, gives the value where it waits for one. A gate can be
+        answered before it is reached. The same answer again is not an error.
+
+        Errors:
+
+        * `NOT_FOUND` / `EXECUTION_NOT_FOUND`, `GRAPH_NOT_FOUND`.
+        * `NOT_FOUND` / `SIGNAL_NOT_FOUND`: no gate of the graph has this name.
+        * `INVALID_ARGUMENT` / `FIELD_INVALID`: the value is not of the type that the gate takes.
+        * `ALREADY_EXISTS` / `SIGNAL_CONFLICT`: it was answered otherwise.
+        * `FAILED_PRECONDITION` / `EXECUTION_ENDED`: the execution has ended.
         """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _aio.Server) -> None: ...

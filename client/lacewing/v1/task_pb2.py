@@ -28,33 +28,36 @@ from lacewing.v1 import audit_pb2 as lacewing_dot_v1_dot_audit__pb2
 from lacewing.v1 import identifiers_pb2 as lacewing_dot_v1_dot_identifiers__pb2
 from lacewing.v1 import interface_pb2 as lacewing_dot_v1_dot_interface__pb2
 from lacewing.v1 import task_template_pb2 as lacewing_dot_v1_dot_task__template__pb2
+from lacewing.v1 import workflow_pb2 as lacewing_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lacewing/v1/task.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1blacewing/v1/interface.proto\x1a\x1flacewing/v1/task_template.proto\"\xa8\x01\n\x08TaskSpec\x12+\n\x08template\x18\x01 \x01(\x0b\x32\x19.lacewing.v1.TaskTemplate\x12\'\n\x06policy\x18\x02 \x01(\x0b\x32\x17.lacewing.v1.TaskPolicy\x12\x31\n\x0e\x64\x65\x66\x61ult_inputs\x18\x03 \x01(\x0b\x32\x19.lacewing.v1.ParameterMap\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\xeb\x03\n\nTaskPolicy\x12%\n\x07\x62\x61\x63koff\x18\x01 \x01(\x0b\x32\x14.lacewing.v1.Backoff\x12\x17\n\nmax_losses\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x30\n\rqueue_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13non_retryable_codes\x18\x05 \x03(\t\x12\'\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x18.lacewing.v1.CachePolicy\x12\r\n\x05queue\x18\x07 \x01(\t\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmax_queued\x18\t \x01(\rH\x01\x88\x01\x01\x12\x17\n\nidempotent\x18\n \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x0fmax_concurrency\x18\x0b \x01(\rH\x03\x88\x01\x01\x12*\n\nrate_limit\x18\x0c \x01(\x0b\x32\x16.lacewing.v1.RateLimitB\r\n\x0b_max_lossesB\r\n\x0b_max_queuedB\r\n\x0b_idempotentB\x12\n\x10_max_concurrency\"E\n\tRateLimit\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe2\x01\n\x07\x42\x61\x63koff\x12*\n\x07initial\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x02 \x01(\x01\x12&\n\x03max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x06jitter\x18\x04 \x01(\x0e\x32\x1b.lacewing.v1.Backoff.Jitter\"B\n\x06Jitter\x12\x16\n\x12JITTER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bJITTER_FULL\x10\x01\x12\x0f\n\x0bJITTER_NONE\x10\x02\"\xbd\x01\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.lacewing.v1.CachePolicy.Scope\x12\x12\n\naudit_rate\x18\x03 \x01(\x01\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_DOMAIN\x10\x01\x12\x11\n\rSCOPE_PROJECT\x10\x02\"\xc9\x01\n\x0bTaskVersion\x12\x1f\n\x02id\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.lacewing.v1.TaskSpec\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0enondeterminism\x18\x05 \x01(\x0b\x32\x1b.lacewing.v1.Nondeterminism\"\xe6\x02\n\x04Task\x12\x1f\n\x02id\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.lacewing.v1.Task.State\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0enondeterminism\x18\x08 \x01(\x0b\x32\x1b.lacewing.v1.Nondeterminism\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lacewing/v1/task.proto\x12\x0blacewing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lacewing/v1/audit.proto\x1a\x1dlacewing/v1/identifiers.proto\x1a\x1blacewing/v1/interface.proto\x1a\x1flacewing/v1/task_template.proto\x1a\x1alacewing/v1/workflow.proto\"\xcb\x01\n\x08TaskSpec\x12+\n\x08template\x18\x01 \x01(\x0b\x32\x19.lacewing.v1.TaskTemplate\x12\'\n\x06policy\x18\x02 \x01(\x0b\x32\x17.lacewing.v1.TaskPolicy\x12\x31\n\x0e\x64\x65\x66\x61ult_inputs\x18\x03 \x01(\x0b\x32\x19.lacewing.v1.ParameterMap\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12!\n\x05graph\x18\x05 \x01(\x0b\x32\x12.lacewing.v1.Graph\"^\n\x05Graph\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.lacewing.v1.WorkflowTemplate\x12$\n\x05tasks\x18\x02 \x03(\x0b\x32\x15.lacewing.v1.TaskSpec\"\x84\x04\n\nTaskPolicy\x12%\n\x07\x62\x61\x63koff\x18\x01 \x01(\x0b\x32\x14.lacewing.v1.Backoff\x12\x17\n\nmax_losses\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x30\n\rqueue_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13non_retryable_codes\x18\x05 \x03(\t\x12\'\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x18.lacewing.v1.CachePolicy\x12\r\n\x05queue\x18\x07 \x01(\t\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmax_queued\x18\t \x01(\rH\x01\x88\x01\x01\x12\x17\n\nidempotent\x18\n \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x0fmax_concurrency\x18\x0b \x01(\rH\x03\x88\x01\x01\x12*\n\nrate_limit\x18\x0c \x01(\x0b\x32\x16.lacewing.v1.RateLimit\x12\x17\n\x0fmax_parallelism\x18\r \x01(\rB\r\n\x0b_max_lossesB\r\n\x0b_max_queuedB\r\n\x0b_idempotentB\x12\n\x10_max_concurrency\"E\n\tRateLimit\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe2\x01\n\x07\x42\x61\x63koff\x12*\n\x07initial\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x02 \x01(\x01\x12&\n\x03max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x06jitter\x18\x04 \x01(\x0e\x32\x1b.lacewing.v1.Backoff.Jitter\"B\n\x06Jitter\x12\x16\n\x12JITTER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bJITTER_FULL\x10\x01\x12\x0f\n\x0bJITTER_NONE\x10\x02\"\xbd\x01\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.lacewing.v1.CachePolicy.Scope\x12\x12\n\naudit_rate\x18\x03 \x01(\x01\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_DOMAIN\x10\x01\x12\x11\n\rSCOPE_PROJECT\x10\x02\"\xc9\x01\n\x0bTaskVersion\x12\x1f\n\x02id\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.lacewing.v1.TaskSpec\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0enondeterminism\x18\x05 \x01(\x0b\x32\x1b.lacewing.v1.Nondeterminism\"\xe6\x02\n\x04Task\x12\x1f\n\x02id\x18\x01 \x01(\x0b\x32\x13.lacewing.v1.TaskId\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.lacewing.v1.Task.State\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rversion_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0enondeterminism\x18\x08 \x01(\x0b\x32\x1b.lacewing.v1.Nondeterminism\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lacewing.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSPEC']._serialized_start=223
-  _globals['_TASKSPEC']._serialized_end=391
-  _globals['_TASKPOLICY']._serialized_start=394
-  _globals['_TASKPOLICY']._serialized_end=885
-  _globals['_RATELIMIT']._serialized_start=887
-  _globals['_RATELIMIT']._serialized_end=956
-  _globals['_BACKOFF']._serialized_start=959
-  _globals['_BACKOFF']._serialized_end=1185
-  _globals['_BACKOFF_JITTER']._serialized_start=1119
-  _globals['_BACKOFF_JITTER']._serialized_end=1185
-  _globals['_CACHEPOLICY']._serialized_start=1188
-  _globals['_CACHEPOLICY']._serialized_end=1377
-  _globals['_CACHEPOLICY_SCOPE']._serialized_start=1310
-  _globals['_CACHEPOLICY_SCOPE']._serialized_end=1377
-  _globals['_TASKVERSION']._serialized_start=1380
-  _globals['_TASKVERSION']._serialized_end=1581
-  _globals['_TASK']._serialized_start=1584
-  _globals['_TASK']._serialized_end=1942
-  _globals['_TASK_STATE']._serialized_start=1874
-  _globals['_TASK_STATE']._serialized_end=1942
+  _globals['_TASKSPEC']._serialized_start=251
+  _globals['_TASKSPEC']._serialized_end=454
+  _globals['_GRAPH']._serialized_start=456
+  _globals['_GRAPH']._serialized_end=550
+  _globals['_TASKPOLICY']._serialized_start=553
+  _globals['_TASKPOLICY']._serialized_end=1069
+  _globals['_RATELIMIT']._serialized_start=1071
+  _globals['_RATELIMIT']._serialized_end=1140
+  _globals['_BACKOFF']._serialized_start=1143
+  _globals['_BACKOFF']._serialized_end=1369
+  _globals['_BACKOFF_JITTER']._serialized_start=1303
+  _globals['_BACKOFF_JITTER']._serialized_end=1369
+  _globals['_CACHEPOLICY']._serialized_start=1372
+  _globals['_CACHEPOLICY']._serialized_end=1561
+  _globals['_CACHEPOLICY_SCOPE']._serialized_start=1494
+  _globals['_CACHEPOLICY_SCOPE']._serialized_end=1561
+  _globals['_TASKVERSION']._serialized_start=1564
+  _globals['_TASKVERSION']._serialized_end=1765
+  _globals['_TASK']._serialized_start=1768
+  _globals['_TASK']._serialized_end=2126
+  _globals['_TASK_STATE']._serialized_start=2058
+  _globals['_TASK_STATE']._serialized_end=2126
 # @@protoc_insertion_point(module_scope)

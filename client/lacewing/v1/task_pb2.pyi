@@ -19,6 +19,7 @@ from lacewing.v1 import audit_pb2 as _audit_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import interface_pb2 as _interface_pb2
 from lacewing.v1 import task_template_pb2 as _task_template_pb2
+from lacewing.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -40,6 +41,7 @@ class TaskSpec(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     DEFAULT_INPUTS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """What the task is for, in at most 4,096 characters. Not part of the identity of a version."""
     @_builtins.property
@@ -61,6 +63,10 @@ class TaskSpec(_message.Message):
         true, which is the same as no entry). Each default MUST fit the type of its input.
         """
 
+    @_builtins.property
+    def graph(self) -> Global___Graph:
+        """What a workflow does, see `Graph`. Set if and only if `template.type` is `workflow`; the servers run it, and workers are not asked."""
+
     def __init__(
         self,
         *,
@@ -68,14 +74,57 @@ class TaskSpec(_message.Message):
         policy: Global___TaskPolicy | None = ...,
         default_inputs: _interface_pb2.ParameterMap | None = ...,
         description: _builtins.str = ...,
+        graph: Global___Graph | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default_inputs", b"default_inputs", "policy", b"policy", "template", b"template"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_inputs", b"default_inputs", "graph", b"graph", "policy", b"policy", "template", b"template"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_inputs", b"default_inputs", "description", b"description", "policy", b"policy", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_inputs", b"default_inputs", "description", b"description", "graph", b"graph", "policy", b"policy", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
+
+@_typing.final
+class Graph(_message.Message):
+    """A graph with everything it brings along. Registered as `TaskSpec.graph` it is a workflow; given by a body as
+    `Completion.graph` it is what a dynamic task does.
+
+    It is compiled before any of its nodes runs: ids are unique and not reserved; every reference leads somewhere; every
+    input is bound, once, to something that is assignable to it; every output is bound; conditions compare what can be
+    compared; no node waits for itself. All problems are told at once. Limits: 100,000 nodes, those in branches included;
+    8 MiB; an array has at most 100,000 elements; graphs are at most 16 deep.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def workflow(self) -> _workflow_pb2.WorkflowTemplate:
+        """The nodes, where the outputs come from, what happens on failure. `id` and `interface` are ignored: they are those of
+        the task that runs the graph.
+        """
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskSpec]:
+        """Tasks and workflows that nodes refer to by `template.id`, so that they need not be registered before: they are registered
+        with the graph, as `RegisterTask` does it. Each needs a name and a version; project and domain default to those of the
+        task that runs the graph. They may refer to each other, but not in a circle. At most 1,000.
+        """
+
+    def __init__(
+        self,
+        *,
+        workflow: _workflow_pb2.WorkflowTemplate | None = ...,
+        tasks: _abc.Iterable[Global___TaskSpec] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Graph: _TypeAlias = Graph  # noqa: Y015
 
 @_typing.final
 class TaskPolicy(_message.Message):
@@ -95,6 +144,7 @@ class TaskPolicy(_message.Message):
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    MAX_PARALLELISM_FIELD_NUMBER: _builtins.int
     max_losses: _builtins.int
     """How many attempts may be lost to infrastructure (the worker died, its lease ran out, it was drained) without counting
     as failures of the task. Absent: 3. 0: the first loss is final. At most 1,000.
@@ -115,6 +165,10 @@ class TaskPolicy(_message.Message):
     max_concurrency: _builtins.int
     """How many attempts of this task, all versions together, may run at a time, over all workers and servers. Executions
     beyond it wait in the queue. Absent: without bound. At least 1. That of the version registered last applies.
+    """
+    max_parallelism: _builtins.int
+    """How many nodes of a graph that it runs may run at a time, if it runs one: the elements of arrays count one each. Nodes
+    beyond it wait. 0: without bound. A request can set another (`ExecuteRequest.max_parallelism`).
     """
     @_builtins.property
     def backoff(self) -> Global___Backoff:
@@ -169,10 +223,11 @@ class TaskPolicy(_message.Message):
         idempotent: _builtins.bool | None = ...,
         max_concurrency: _builtins.int | None = ...,
         rate_limit: Global___RateLimit | None = ...,
+        max_parallelism: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_concurrency", b"_max_concurrency", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_concurrency", b"max_concurrency", "max_losses", b"max_losses", "max_queued", b"max_queued", "queue_timeout", b"queue_timeout", "rate_limit", b"rate_limit", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_concurrency", b"_max_concurrency", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_concurrency", b"max_concurrency", "max_losses", b"max_losses", "max_queued", b"max_queued", "non_retryable_codes", b"non_retryable_codes", "queue", b"queue", "queue_timeout", b"queue_timeout", "rate_limit", b"rate_limit", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_max_concurrency", b"_max_concurrency", "_max_losses", b"_max_losses", "_max_queued", b"_max_queued", "backoff", b"backoff", "cache", b"cache", "deadline", b"deadline", "idempotent", b"idempotent", "max_concurrency", b"max_concurrency", "max_losses", b"max_losses", "max_parallelism", b"max_parallelism", "max_queued", b"max_queued", "non_retryable_codes", b"non_retryable_codes", "queue", b"queue", "queue_timeout", b"queue_timeout", "rate_limit", b"rate_limit", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
     _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015

@@ -25,6 +25,7 @@ from lacewing.v1 import execution_pb2 as _execution_pb2
 from lacewing.v1 import identifiers_pb2 as _identifiers_pb2
 from lacewing.v1 import literals_pb2 as _literals_pb2
 from lacewing.v1 import task_pb2 as _task_pb2
+from lacewing.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -196,6 +197,26 @@ class Lease(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ConfigEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TOKEN_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
@@ -205,6 +226,8 @@ class Lease(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Proves the lease: opaque, at most 64 bytes."""
     attempt: _builtins.int
@@ -237,6 +260,14 @@ class Lease(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Unary only. When the lease ends unless it is extended."""
 
+    @_builtins.property
+    def overrides(self) -> _workflow_pb2.TaskNodeOverrides:
+        """What a node of a graph lays over the template of the task. Unset: nothing."""
+
+    @_builtins.property
+    def config(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What a node of a graph lays over `TaskTemplate.config`."""
+
     def __init__(
         self,
         *,
@@ -249,10 +280,12 @@ class Lease(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _builtins.str = ...,
+        overrides: _workflow_pb2.TaskNodeOverrides | None = ...,
+        config: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "inputs", b"inputs", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "inputs", b"inputs", "overrides", b"overrides", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_timeout", b"attempt_timeout", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "task", b"task", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_timeout", b"attempt_timeout", "config", b"config", "deadline", b"deadline", "execution", b"execution", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "overrides", b"overrides", "task", b"task", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,6 +370,7 @@ class Completion(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
     ABANDONED_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     LOG_TAIL_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """The lease."""
@@ -360,6 +394,12 @@ class Completion(_message.Message):
     def abandoned(self) -> Global___Completion.Abandoned:
         """The worker gives it back unfinished, because it is going away. Counts as a loss."""
 
+    @_builtins.property
+    def graph(self) -> _task_pb2.Graph:
+        """It gave a graph instead of outputs: the execution goes on with that, and ends with its outputs. The graph is compiled
+        first; one that does not hold fails the execution for good, with code `GraphInvalid` and every problem.
+        """
+
     def __init__(
         self,
         *,
@@ -368,13 +408,14 @@ class Completion(_message.Message):
         error: _execution_pb2.TaskError | None = ...,
         timed_out: Global___Completion.TimedOut | None = ...,
         abandoned: Global___Completion.Abandoned | None = ...,
+        graph: _task_pb2.Graph | None = ...,
         log_tail: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "error", b"error", "outputs", b"outputs", "result", b"result", "timed_out", b"timed_out"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "error", b"error", "graph", b"graph", "outputs", b"outputs", "result", b"result", "timed_out", b"timed_out"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "error", b"error", "log_tail", b"log_tail", "outputs", b"outputs", "result", b"result", "timed_out", b"timed_out", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "error", b"error", "graph", b"graph", "log_tail", b"log_tail", "outputs", b"outputs", "result", b"result", "timed_out", b"timed_out", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outputs", "error", "timed_out", "abandoned"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outputs", "error", "timed_out", "abandoned", "graph"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -392,8 +433,8 @@ class CompletionResult(_message.Message):
     """The lease."""
     @_builtins.property
     def error(self) -> _errors_pb2.RequestError:
-        """Why it was refused: `LEASE_LOST` (drop the result), `OUTPUTS_INVALID` (the execution has failed by it),
-        `VALUE_TOO_LARGE` (likewise), `FIELD_INVALID` (send a valid one), or `STORE_UNAVAILABLE` (send it again). Unset if it
+        """Why it was refused: `LEASE_LOST` (drop the result), `OUTPUTS_INVALID` or `GRAPH_INVALID` (the execution has failed by
+        it), `VALUE_TOO_LARGE` (likewise), `FIELD_INVALID` (send a valid one), or `STORE_UNAVAILABLE` (send it again). Unset if it
         was recorded.
         """
 

@@ -297,13 +297,13 @@ class WorkflowNode(_message.Message):
     SUB_WORKFLOW_REF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def launchplan_ref(self) -> _identifiers_pb2.TaskId:
-        """A launch plan of Flyte: a workflow that is registered, with some inputs fixed. The run of it is an execution
-        of its own.
-        """
+        """A workflow that is registered. Means the same as `sub_workflow_ref`; in Flyte, a launch plan."""
 
     @_builtins.property
     def sub_workflow_ref(self) -> _identifiers_pb2.TaskId:
-        """A workflow that comes with the graph."""
+        """A workflow: one that comes with the graph, else one that is registered. The run of it is an execution of its own. An
+        empty version, for one that is registered, means the version registered last.
+        """
 
     def __init__(
         self,
@@ -812,9 +812,9 @@ class ArrayNode(_message.Message):
     min_success_ratio: _builtins.float
     """If at least this share of the elements succeeds, from 0 to 1; rounded up to whole elements."""
     execution_mode: Global___ArrayNode.ExecutionMode.ValueType
-    """How much is kept of each element."""
+    """How much is kept of each element. Without effect: everything is."""
     data_mode: Global___ArrayNode.DataMode.ValueType
-    """How an element gets its inputs."""
+    """How an element gets its inputs. Without effect: it is given its own."""
     run_all_sub_nodes: _builtins.bool
     """Whether the elements that are left still run after it is certain that the success criteria cannot be met."""
     @_builtins.property
@@ -823,8 +823,8 @@ class ArrayNode(_message.Message):
 
     @_builtins.property
     def is_original_sub_node_interface(self) -> _wrappers_pb2.BoolValue:
-        """Whether the interface of the inner task is that of one element. If unset or false, it is written for lists
-        already.
+        """Whether the interface of the inner task is that of one element. MUST be true: each element is an execution of the inner
+        task with the inputs of that element.
         """
 
     @_builtins.property
