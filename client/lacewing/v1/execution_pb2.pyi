@@ -224,6 +224,7 @@ class Execution(_message.Message):
     GRAPH_FIELD_NUMBER: _builtins.int
     MAX_PARALLELISM_FIELD_NUMBER: _builtins.int
     RETRY_OF_FIELD_NUMBER: _builtins.int
+    CACHE_MODE_FIELD_NUMBER: _builtins.int
     state: Global___Execution.State.ValueType
     """Where it stands."""
     state_reason: _builtins.str
@@ -249,6 +250,8 @@ class Execution(_message.Message):
     """Set with `parent`: how deep it is in graphs; a node of a graph that is itself no node has 1."""
     max_parallelism: _builtins.int
     """The most nodes of its graph that may run at a time: that of the request, else of the task. 0: without bound."""
+    cache_mode: Global___CacheMode.ValueType
+    """How its request uses the cache, if not `CACHE_MODE_USE`. The nodes of its graph use it in the same way."""
     @_builtins.property
     def id(self) -> _identifiers_pb2.ExecutionId:
         """Its identity. Unset on an answer that came from the cache and was not recorded (see
@@ -371,10 +374,11 @@ class Execution(_message.Message):
         graph: Global___GraphSummary | None = ...,
         max_parallelism: _builtins.int = ...,
         retry_of: _identifiers_pb2.ExecutionId | None = ...,
+        cache_mode: Global___CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "cache", b"cache", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "graph", b"graph", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "outputs", b"outputs", "outputs_json", b"outputs_json", "overrides", b"overrides", "parent", b"parent", "progress", b"progress", "retry_of", b"retry_of", "retry_time", b"retry_time", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit", b"audit", "cache", b"cache", "create_time", b"create_time", "depth", b"depth", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "graph", b"graph", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "max_parallelism", b"max_parallelism", "node", b"node", "outputs", b"outputs", "outputs_json", b"outputs_json", "overrides", b"overrides", "parent", b"parent", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit", b"audit", "cache", b"cache", "cache_mode", b"cache_mode", "create_time", b"create_time", "depth", b"depth", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "failure_count", b"failure_count", "graph", b"graph", "id", b"id", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "loss_count", b"loss_count", "max_parallelism", b"max_parallelism", "node", b"node", "outputs", b"outputs", "outputs_json", b"outputs_json", "overrides", b"overrides", "parent", b"parent", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "task", b"task", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from lacewing_server.domain import lifecycle
-from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.domain.record import GRAPH, ExecutionRecord
 
 
 class Clock(enum.Enum):
@@ -28,7 +28,7 @@ def expired(record: ExecutionRecord, now_ms: int) -> Clock | None:
     if record.deadline_ms and record.deadline_ms <= now_ms:
         return Clock.DEADLINE
     if record.state == lifecycle.RUNNING:
-        if record.start_ms + record.attempt_timeout <= now_ms:
+        if not record.flags & GRAPH and record.start_ms + record.attempt_timeout <= now_ms:
             return Clock.ATTEMPT
         if record.lease_expire_ms and record.lease_expire_ms <= now_ms:
             return Clock.LEASE
@@ -36,6 +36,7 @@ def expired(record: ExecutionRecord, now_ms: int) -> Clock | None:
         record.state == lifecycle.QUEUED
         and not record.not_before_ms
         and record.queue_timeout
+        and not (record.flags & GRAPH and record.attempt)
         and record.queued_ms + record.queue_timeout <= now_ms
     ):
         return Clock.QUEUE

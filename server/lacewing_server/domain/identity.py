@@ -15,9 +15,12 @@ from typing import Final
 
 ID_BYTES: Final = 12
 NONCE_BYTES: Final = 8
+GRAPH_QUEUE: Final = b"graphs\0\0\0\0\0\0"
+"""The queue in which the graphs that bodies have given wait for a server to drive them."""
 _GENERATED_NAME_LENGTH: Final = 21
 _KEY_DIGITS: Final = 32
-_REQUEST_MARK: Final = b"\xfe"  # a generated id begins with 0x01 until the year 2527
+_NODE_MARK: Final = b"\xfd"  # a generated id begins with 0x01 until the year 2527
+_REQUEST_MARK: Final = b"\xfe"
 _NAME_MARK: Final = b"\xff"
 # A name takes base 32 in pairs of digits, of ten bits each: a third of the time of the library's encoder.
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
@@ -33,6 +36,11 @@ def new_execution_id(now_ms: int) -> bytes:
 def requested_execution_id(project: str, domain: str, request_id: str) -> bytes:
     """The id that a request id stands for."""
     return _REQUEST_MARK + _digest(project, domain, request_id)[: ID_BYTES - 1]
+
+
+def node_execution_id(parent: bytes, path: str) -> bytes:
+    """The id of the execution that runs a node of the graph of another one."""
+    return _NODE_MARK + hashlib.sha256(parent + path.encode()).digest()[: ID_BYTES - 1]
 
 
 def execution_id_of(project: str, domain: str, name: str) -> bytes:

@@ -18,6 +18,9 @@ key                    type         content
 ``servers``            set          servers that have not been reaped
 ``ix:<task ref>``      zset         executions of a task by time of creation
 ``ix:<project/domain>`` zset        executions of a domain by time of creation
+``ix:<id>``            zset         executions of the nodes of an execution's graph by time of creation
+``g:<id>``             hash         an execution's graph (``spec``, of a dynamic task) and the journal of what was decided in it
+``gx``                 zset         executions that have ended, and of whose graph something may still run, by that time
 ``m:<cache key>``      string       cache entry: pending (holder) or done (outputs, producer)
 ``mw:<cache key>``     list         executions that wait for a pending entry
 ``mx:<task ref>``      zset         keys of a task's cache entries by time of filling
@@ -53,6 +56,7 @@ class Keys:
         self.prefix = prefix.encode()
         p = self.prefix
         self.timer = p + b"timer"
+        self.graphs_to_close = p + b"gx"
         self.servers = p + b"servers"
         self.cache_over = p + b"mo"
         self.catalog = p + b"catalog"
@@ -87,6 +91,14 @@ class Keys:
     def task_index(self, task_ref: bytes) -> bytes:
         """The executions of a task."""
         return self.prefix + b"ix:" + task_ref
+
+    def child_index(self, execution_id: bytes) -> bytes:
+        """The executions of the nodes of an execution's graph."""
+        return self.prefix + b"ix:" + execution_id
+
+    def graph(self, execution_id: bytes) -> bytes:
+        """The graph of an execution and its journal."""
+        return self.prefix + b"g:" + execution_id
 
     def domain_index(self, project: str, domain: str) -> bytes:
         """The executions of a domain."""

@@ -28,6 +28,8 @@ NAMES: Final = (
     "reclaim",
     "shrink",
     "mark",
+    "note",
+    "signal",
 )
 
 
@@ -48,6 +50,7 @@ def _constants() -> str:
         "LOW_PRIORITY": record.LOW_PRIORITY,
         "TASK_LIMITED": record.TASK_LIMITED,
         "PROJECT_LIMITED": record.PROJECT_LIMITED,
+        "GRAPH": record.GRAPH,
         "HEAD_START": limits.PRIORITY_HEAD_START_SECONDS * 1_000_000,
         "INLINE_INPUTS": limits.INLINE_INPUTS_BYTES,
         "ENTRY_OVERHEAD": limits.CACHE_ENTRY_OVERHEAD_BYTES,

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from lacewing.v1 import errors_pb2
+from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRecord
 from lacewing_server.store.redis import codec
@@ -39,7 +40,7 @@ class Created:
     """What came of creating an execution."""
 
     kind: str
-    """``exists``, ``task``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as
+    """``exists``, ``task``, ``orphan``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as
     ``create.lua`` says."""
     record: ExecutionRecord | None = None
     hit: CachedOutcome | None = None
@@ -99,6 +100,12 @@ class Creation:
     unary_lease: int
     patch: bytes
     """For a serialized cache: a serialized ``Execution`` with ``cache.producer`` set to this execution. Else b''."""
+    parent: bytes = b""
+    """The execution whose graph it is a node of, or b''."""
+    parent_nonce: bytes = b""
+    """The lease under which that graph is driven."""
+    kept_graph: bytes = b""
+    """The execution whose graph and journal it takes over, or b''."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,8 @@ class Requeueing:
     attempt: bytes = b""
     keep_nonce: bool = False
     revoke_reason: int = 0
+    graph: bytes = b""
+    """A serialized ``Graph`` that runs from now on, or b''."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +317,9 @@ class Store:
             worker,
             creation.unary_lease,
             creation.patch,
+            creation.parent,
+            creation.parent_nonce,
+            creation.kept_graph,
             bulk=len(inputs) > codec.BULK_BYTES,
         )
         kind = reply[0].decode()
@@ -414,6 +426,9 @@ class Store:
             how.attempt,
             b"1" if how.keep_nonce else b"",
             bytes([how.revoke_reason]),
+            how.graph,
+            identity.GRAPH_QUEUE,
+            bulk=len(how.graph) > codec.BULK_BYTES,
         )
         return self._applied(execution_id, reply)
 

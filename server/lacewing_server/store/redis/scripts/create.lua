@@ -1,14 +1,20 @@
 -- Creates an execution: answers from the cache, waits for who computes the same, is leased at once, or is queued.
 -- from: nothing. to: QUEUED RUNNING WAITING SUCCEEDED
 -- each: id, header, meta, inputs, domain_index, max_queued, deadline, lookup, record_hit, expected_latest, nonce,
---   worker, unary_lease, patch
+--   worker, unary_lease, patch, parent, parent_nonce, kept_graph
 --   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' unless the entry refers to
 --   blobs, '2' always, or ''. expected_latest: a version, or ''.
 --   nonce and worker: for a lease at once, or ''. unary_lease: ms, or 0. patch: of a serialized cache, or ''
--- returns: exists, record | task | hit, entry, now | absent | full, 'task' or 'project', bound | leased, now, cache status
+--   parent: whose graph it is a node of, or ''; parent_nonce: the lease of that. kept_graph: of which execution the graph is
+--   taken over, or ''
+-- returns: exists, record | task | orphan | hit, entry, now | absent | full, 'task' or 'project', bound | leased, now, cache status
 --   | queued, now, cache status | waiting, now, cache status, patch
 local existing = redis.call('GET', P .. 'x:' .. id)
 if existing then return {'exists', existing} end
+if parent ~= '' then
+  local value = redis.call('GETRANGE', P .. 'x:' .. parent, 0, HEADER_BYTES - 1)
+  if #value < HEADER_BYTES or not admitted({struct.unpack(HEADER, value)}, 'n' .. parent_nonce) then return {'orphan'} end
+end
 local h = {struct.unpack(HEADER, header)}
 h.meta, h.worker, h.inputs, h.outcome = meta, '', inputs, ''
 local task, project = known('t:' .. h[TASK_REF]), known('p:' .. h[PROJECT_REF])
@@ -22,7 +28,14 @@ local function store()
     redis.call('SET', P .. 'b:' .. id, inputs)
   end
   redis.call('ZADD', P .. 'ix:' .. h[TASK_REF], now, id)
-  redis.call('ZADD', P .. 'ix:' .. domain_index, now, id)
+  redis.call('ZADD', P .. 'ix:' .. (parent ~= '' and parent or domain_index), now, id)
+  if kept_graph ~= '' then
+    redis.call('COPY', P .. 'g:' .. kept_graph, P .. 'g:' .. id)
+    redis.call('PERSIST', P .. 'g:' .. id)
+    for _, field in ipairs(redis.call('HKEYS', P .. 'g:' .. id)) do
+      if field:find('failed:', 1, true) == 1 then redis.call('HDEL', P .. 'g:' .. id, field) end
+    end
+  end
   write(id, h)
   count_waiting(h, nil, h[STATE])
   if h[STATE] < SUCCEEDED then arm(id, h, true) end

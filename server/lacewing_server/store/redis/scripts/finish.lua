@@ -51,6 +51,8 @@ end
 write(id, h)
 redis.call('ZREM', P .. 'timer', id)
 announce(id, h)
+-- What still runs of its graph is ended by the acting server, or by another one if that dies.
+if bit.band(h[FLAGS], GRAPH) ~= 0 and state ~= SUCCEEDED then redis.call('ZADD', P .. 'gx', now, id) end
 local answer = {'done', now, h[CACHE_STATUS]}
 if bit.band(h[FLAGS], SERIALIZED) == 0 then return answer end
 -- All who wait get the entry if there is one. Else the next one takes over, unless another execution computes it.

@@ -78,7 +78,12 @@ local function write(id, h)
   if h[STATE] >= SUCCEEDED then
     redis.call('SET', P .. 'x:' .. id, value, 'PX', h[RETENTION])
     if bit.band(h[FLAGS], BIG_INPUTS) ~= 0 then redis.call('PEXPIRE', P .. 'b:' .. id, h[RETENTION]) end
-    if h[FAILURES] + h[LOSSES] > 0 then redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION]) end
+    local is_graph = bit.band(h[FLAGS], GRAPH) ~= 0
+    if is_graph or h[FAILURES] + h[LOSSES] > 0 then redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION]) end
+    if is_graph then
+      redis.call('PEXPIRE', P .. 'g:' .. id, h[RETENTION])
+      redis.call('PEXPIRE', P .. 'ix:' .. id, h[RETENTION])
+    end
   else
     redis.call('SET', P .. 'x:' .. id, value)
   end
@@ -88,10 +93,13 @@ end
 -- Keeps the one timer entry of an execution at the earliest of its clocks.
 local function arm(id, h, is_new)
   local due = h[DEADLINE_MS] > 0 and h[DEADLINE_MS] or math.huge
+  local is_graph = bit.band(h[FLAGS], GRAPH) ~= 0
   if h[STATE] == QUEUED then
     if h[NOT_BEFORE_MS] > 0 then due = math.min(due, h[NOT_BEFORE_MS])
-    elseif h[QUEUE_TIMEOUT] > 0 then due = math.min(due, h[QUEUED_MS] + h[QUEUE_TIMEOUT]) end
-  elseif h[STATE] == RUNNING then
+    elseif h[QUEUE_TIMEOUT] > 0 and not (is_graph and h[ATTEMPT] > 0) then
+      due = math.min(due, h[QUEUED_MS] + h[QUEUE_TIMEOUT])
+    end
+  elseif h[STATE] == RUNNING and not is_graph then
     due = math.min(due, h[START_MS] + h[ATTEMPT_TIMEOUT])
     if h[LEASE_EXPIRE_MS] > 0 then due = math.min(due, h[LEASE_EXPIRE_MS]) end
   end
@@ -123,9 +131,11 @@ local function make_ready(id, h, since)
   if redis.call('ZCARD', queue) == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
 end
 
--- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker.
+-- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker. A graph that goes on is the same
+-- attempt as before.
 local function lease(id, h, nonce, worker, lease_ms, now)
-  h[ATTEMPT], h[NONCE], h.worker, h[START_MS] = h[ATTEMPT] + 1, nonce, worker, now
+  h[NONCE], h.worker = nonce, worker
+  if bit.band(h[FLAGS], GRAPH) == 0 or h[ATTEMPT] == 0 then h[ATTEMPT], h[START_MS] = h[ATTEMPT] + 1, now end
   if lease_ms > 0 then
     h[LEASE_EXPIRE_MS] = now + lease_ms
   else
