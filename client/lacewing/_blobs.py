@@ -19,12 +19,12 @@ from typing import TypeAlias
 import grpc
 
 from lacewing._channel import open_blocking_channel, reconnect_delays
+from lacewing._statuses import from_rpc_error
 from lacewing.errors import (
     BlobStoreUnavailable,
     CallFailed,
     ServerUnavailable,
     ShuttingDown,
-    from_rpc_error,
 )
 from lacewing.types import BLOB_URI_PREFIX
 from lacewing.v1 import blob_service_pb2

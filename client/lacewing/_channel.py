@@ -12,7 +12,8 @@ from itertools import chain, repeat
 import grpc
 from google.protobuf import descriptor_pb2
 
-from lacewing.errors import CallFailed, from_rpc_error
+from lacewing._statuses import from_rpc_error
+from lacewing.errors import CallFailed
 from lacewing.v1 import (
     blob_service_pb2,
     cache_service_pb2,
@@ -46,7 +47,7 @@ _SERVICES = [
     )
 ]
 # Not idempotent by nature, but safe to repeat because every request of this SDK carries a request id.
-_REPEATABLE_BY_REQUEST_ID = frozenset({"Execute", "CreateExecution"})
+_REPEATABLE_BY_REQUEST_ID = frozenset({"Execute", "CreateExecution", "RetryExecution"})
 _FIRST_RECONNECT_DELAY = 0.05
 _LAST_RECONNECT_DELAY = 2.0
 

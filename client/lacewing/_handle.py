@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from google.protobuf import duration_pb2
 
-from lacewing._channel import reconnect_delays, rpc_errors
+from lacewing._channel import CALL_TIMEOUT, reconnect_delays, rpc_errors
 from lacewing._resources import Resources
 from lacewing._stream import PATIENCE
 from lacewing.errors import (
@@ -121,30 +122,73 @@ class Handle(Generic[_Result]):
         """Return the execution as it is now, without inputs and outputs."""
         return await self._resources.get(self.id, view=execution_pb2.EXECUTION_VIEW_BASIC)
 
-    async def watch(self) -> AsyncIterator[execution_pb2.Execution]:
+    @overload
+    def watch(self, *, nodes: Literal[False] = False) -> AsyncIterator[execution_pb2.Execution]: ...
+
+    @overload
+    def watch(self, *, nodes: Literal[True]) -> AsyncIterator[execution_service_pb2.WatchExecutionResponse]: ...
+
+    async def watch(self, *, nodes: bool = False) -> AsyncIterator[Any]:
         """Yield the execution as it is, then after each change, until it has ended.
 
         States that follow each other quickly may be skipped, the last one never is. A broken connection is resumed
         where it was, outages of up to a minute are waited out.
+
+        Args:
+            nodes: Whether to yield each time the execution together with the nodes of its graph that have changed:
+                first all of them, maybe in several parts. All of them come again after the connection was broken.
         """
         revision = 0
+        has_ended = False
         outage = _Outage()
         while True:
-            request = execution_service_pb2.WatchExecutionRequest(id=self.id, after_revision=revision)
+            request = execution_service_pb2.WatchExecutionRequest(id=self.id, after_revision=revision, nodes=nodes)
             call = self._resources.executions.WatchExecution(request)
             try:
                 with rpc_errors():
                     async for response in call:
                         outage = _Outage()
+                        has_ended = response.execution.state in TERMINAL
+                        if nodes:
+                            yield response
+                            continue
                         revision = response.execution.revision
                         yield response.execution
-                        if response.execution.state in TERMINAL:
+                        if has_ended:
                             return
+                # The nodes that changed last may need more messages than the one that tells the end.
+                if has_ended:
+                    return
                 await outage.wait_out(ServerUnavailable("the server ended the stream"), None)
             except (ServerUnavailable, ShuttingDown, StoreUnavailable) as error:
                 await outage.wait_out(error, None)
             finally:
                 call.cancel()
+
+    async def graph(self) -> execution_service_pb2.GetGraphResponse:
+        """Return the graph that it runs or ran, and where each of its nodes stands; see `Client.get_graph`."""
+        return await self._resources.get_graph(self.id)
+
+    async def signal(self, signal_id: str, value: Any) -> None:
+        """Answer a gate of its graph; see `Client.signal`."""
+        await self._resources.signal(self.id, signal_id, value)
+
+    async def approve(self, signal_id: str) -> None:
+        """Agree where a node of its graph waits for approval; see `Client.approve`."""
+        await self._resources.approve(self.id, signal_id)
+
+    async def reject(self, signal_id: str) -> None:
+        """Refuse where a node of its graph waits for approval; see `Client.reject`."""
+        await self._resources.reject(self.id, signal_id)
+
+    async def retry(self, *, failed_only: bool = False, name: str = "", request_id: str = "") -> Handle[_Result]:
+        """Execute again what did not succeed, and return a handle on the new execution; see `Client.retry`."""
+        request = execution_service_pb2.RetryExecutionRequest(
+            id=self.id, failed_only=failed_only, name=name, request_id=request_id or os.urandom(16).hex()
+        )
+        with rpc_errors():
+            response = await self._resources.executions.RetryExecution(request, timeout=CALL_TIMEOUT)
+        return Handle(self._resources, response.execution.id, self._convert)
 
     async def cancel(self, reason: str = "") -> execution_pb2.Execution:
         """Cancel it, unless it has ended, and return it as it is then.

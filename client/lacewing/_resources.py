@@ -1,17 +1,17 @@
-"""The calls that read and manage what a server keeps: executions, tasks, the cache, workers, projects."""
+"""The calls that read and manage what a server keeps: executions and graphs, tasks, the cache, workers, projects."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol, TypeVar
 
-import grpc
 from google.protobuf import timestamp_pb2
 
-from lacewing._channel import CALL_TIMEOUT, open_channel, rpc_errors
-from lacewing._target import TaskReference, execution_id, task_id
+from lacewing._channel import CALL_TIMEOUT, rpc_errors
+from lacewing._connection import paged
+from lacewing._graphs import Graphs
+from lacewing._target import TaskReference
 from lacewing.v1 import (
     audit_pb2,
     cache_pb2,
@@ -19,7 +19,6 @@ from lacewing.v1 import (
     cache_service_pb2_grpc,
     execution_pb2,
     execution_service_pb2,
-    execution_service_pb2_grpc,
     identifiers_pb2,
     project_pb2,
     project_service_pb2,
@@ -31,46 +30,13 @@ from lacewing.v1 import (
     worker_service_pb2_grpc,
 )
 
-_MAX_PAGE_SIZE = 500
 
-
-class _PagedRequest(Protocol):
-    page_size: int
-    page_token: str
-
-
-class _PagedResponse(Protocol):
-    @property
-    def next_page_token(self) -> str: ...
-
-
-_Request = TypeVar("_Request", bound=_PagedRequest)
-_Response = TypeVar("_Response", bound=_PagedResponse)
-_Resource = TypeVar("_Resource")
-
-
-class Resources:
+class Resources(Graphs):
     """One channel to a server, and the calls on what the server keeps.
 
     What has many items is an async iterator over all of them; pages are fetched as it goes on. Every method raises
     `RefusedError` with its subclasses, and `CallFailed` with its subclasses.
     """
-
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None, project: str, domain: str) -> None:
-        self.address = address
-        self.project = project
-        self.domain = domain
-        self._credentials = credentials
-
-    @cached_property
-    def channel(self) -> grpc.aio.Channel:
-        """The channel, opened at first use: it belongs to the event loop of that."""
-        return open_channel(self.address, self._credentials)
-
-    @cached_property
-    def executions(self) -> execution_service_pb2_grpc.ExecutionServiceStub:
-        """The stub of the executions."""
-        return execution_service_pb2_grpc.ExecutionServiceStub(self.channel)
 
     @cached_property
     def _tasks(self) -> task_service_pb2_grpc.TaskServiceStub:
@@ -113,10 +79,11 @@ class Resources:
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        parent: identifiers_pb2.ExecutionId | str | None = None,
         view: execution_pb2.ExecutionView.ValueType = execution_pb2.EXECUTION_VIEW_BASIC,
         limit: int | None = None,
     ) -> AsyncIterator[execution_pb2.Execution]:
-        """Yield executions, last created first.
+        """Yield executions, last created first. Those of nodes of graphs only if `task` or `parent` is given.
 
         Args:
             task: Only executions of the task with this name.
@@ -125,6 +92,7 @@ class Resources:
             labels: Only executions with all of these labels.
             created_after: Only executions created at this time or later.
             created_before: Only executions created before this time.
+            parent: Only executions of nodes of this execution's graph, whatever their project and domain.
             view: How much of each.
             limit: The most to yield. Default: all.
         """
@@ -137,9 +105,10 @@ class Resources:
             labels=labels or {},
             created_after=_timestamp(created_after),
             created_before=_timestamp(created_before),
+            parent=None if parent is None else self._execution_id(parent),
             view=view,
         )
-        return _paged(self.executions.ListExecutions, request, lambda response: response.executions, limit)
+        return paged(self.executions.ListExecutions, request, lambda response: response.executions, limit)
 
     async def cancel(self, execution: identifiers_pb2.ExecutionId | str, reason: str = "") -> execution_pb2.Execution:
         """Cancel an execution, unless it has ended, and return it as it is then.
@@ -155,7 +124,7 @@ class Resources:
     def attempts(self, execution: identifiers_pb2.ExecutionId | str) -> AsyncIterator[execution_pb2.Attempt]:
         """Yield the attempts of an execution, the first one first."""
         request = execution_service_pb2.ListAttemptsRequest(id=self._execution_id(execution))
-        return _paged(self.executions.ListAttempts, request, lambda response: response.attempts, None)
+        return paged(self.executions.ListAttempts, request, lambda response: response.attempts, None)
 
     async def register_task(
         self, task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec, *, validate_only: bool = False
@@ -190,14 +159,14 @@ class Resources:
         request = task_service_pb2.ListTasksRequest(
             project=self.project, domain=self.domain, name_prefix=name_prefix, include_archived=include_archived
         )
-        return _paged(self._tasks.ListTasks, request, lambda response: response.tasks, limit)
+        return paged(self._tasks.ListTasks, request, lambda response: response.tasks, limit)
 
     def list_task_versions(
         self, task: TaskReference, *, limit: int | None = None
     ) -> AsyncIterator[task_pb2.TaskVersion]:
         """Yield the versions of a task, last registered first."""
         request = task_service_pb2.ListTaskVersionsRequest(id=self._task_id(task))
-        return _paged(self._tasks.ListTaskVersions, request, lambda response: response.task_versions, limit)
+        return paged(self._tasks.ListTaskVersions, request, lambda response: response.task_versions, limit)
 
     async def archive_task(self, task: TaskReference) -> task_pb2.Task:
         """Archive a task: it takes no new executions. Nothing is deleted."""
@@ -227,7 +196,7 @@ class Resources:
     def cache_entries(self, task: TaskReference, *, limit: int | None = None) -> AsyncIterator[cache_pb2.CacheEntry]:
         """Yield the cache entries of a task, last filled first, without their outputs."""
         request = cache_service_pb2.ListCacheEntriesRequest(task=self._task_id(task))
-        return _paged(self._cache.ListCacheEntries, request, lambda response: response.entries, limit)
+        return paged(self._cache.ListCacheEntries, request, lambda response: response.entries, limit)
 
     async def cache_entry(self, key: str) -> cache_pb2.CacheEntry:
         """Return the cache entry with this key, 32 hexadecimal digits."""
@@ -285,12 +254,12 @@ class Resources:
     def workers(self) -> AsyncIterator[worker_service_pb2.Worker]:
         """Yield the workers that are connected to any server, by name."""
         request = worker_service_pb2.ListWorkersRequest()
-        return _paged(self._workers.ListWorkers, request, lambda response: response.workers, None)
+        return paged(self._workers.ListWorkers, request, lambda response: response.workers, None)
 
     def projects(self, *, include_archived: bool = False) -> AsyncIterator[project_pb2.Project]:
         """Yield the projects by id."""
         request = project_service_pb2.ListProjectsRequest(include_archived=include_archived)
-        return _paged(self._projects.ListProjects, request, lambda response: response.projects, None)
+        return paged(self._projects.ListProjects, request, lambda response: response.projects, None)
 
     async def create_project(self, project: project_pb2.Project) -> project_pb2.Project:
         """Create a project."""
@@ -315,32 +284,6 @@ class Resources:
         with rpc_errors():
             response = await self._projects.ListDomains(project_service_pb2.ListDomainsRequest(), timeout=CALL_TIMEOUT)
         return response.domains
-
-    def _task_id(self, task: TaskReference) -> identifiers_pb2.TaskId:
-        return task_id(task, self.project, self.domain)
-
-    def _execution_id(self, execution: identifiers_pb2.ExecutionId | str) -> identifiers_pb2.ExecutionId:
-        return execution_id(execution, self.project, self.domain)
-
-
-async def _paged(
-    method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Response],
-    request: _Request,
-    resources: Callable[[_Response], Iterable[_Resource]],
-    limit: int | None,
-) -> AsyncIterator[_Resource]:
-    left = limit
-    while left is None or left > 0:
-        request.page_size = _MAX_PAGE_SIZE if left is None else min(left, _MAX_PAGE_SIZE)
-        with rpc_errors():
-            response = await method(request, timeout=CALL_TIMEOUT)
-        for resource in resources(response):
-            yield resource
-            if left is not None:
-                left -= 1
-        request.page_token = response.next_page_token
-        if not request.page_token:
-            return
 
 
 def _timestamp(time: datetime | None) -> timestamp_pb2.Timestamp | None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 import grpc
 
 from lacewing._channel import MAX_MESSAGE_BYTES, reconnect_delays
+from lacewing._statuses import from_request_error, from_rpc_error
 from lacewing.errors import (
     CallFailed,
     DeadlineExceeded,
@@ -26,8 +27,6 @@ from lacewing.errors import (
     ShuttingDown,
     StoreUnavailable,
     ValueTooLarge,
-    from_request_error,
-    from_rpc_error,
 )
 from lacewing.v1 import execution_pb2, execution_service_pb2
 

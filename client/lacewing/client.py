@@ -64,6 +64,8 @@ class Options:
     """Labels to find executions by."""
     cancel_on_disconnect: bool = False
     """Whether an execution is cancelled when its caller is cancelled, or goes away. Each is then a call of its own."""
+    max_parallelism: int = 0
+    """The most nodes of its graph that may run at a time, if it runs one. 0: as the task says."""
 
 
 class OptionFields(TypedDict, total=False):
@@ -77,6 +79,7 @@ class OptionFields(TypedDict, total=False):
     priority: execution_pb2.Priority.ValueType
     labels: Mapping[str, str]
     cancel_on_disconnect: bool
+    max_parallelism: int
 
 
 class Client(Resources):
@@ -265,6 +268,32 @@ class Client(Resources):
         """
         return Handle(self, execution_id(execution, self.project, self.domain), self._target(task).result)
 
+    async def retry(
+        self,
+        execution: identifiers_pb2.ExecutionId | str,
+        task: TaskReference | None = None,
+        *,
+        failed_only: bool = False,
+        name: str = "",
+        request_id: str = "",
+    ) -> Handle[Any]:
+        """Execute again what did not succeed: the same task version with the same inputs, as a new execution.
+
+        Args:
+            execution: What has ended without success: its identity, its name, or `"project/domain/name"`.
+            task: Its task, by which the result is converted. Default: that of the execution, with a plain result.
+            failed_only: Whether to keep its graph, if it ran one, and the nodes that have succeeded.
+            name: The name of the new execution. Default: the server makes one.
+            request_id: Makes the request safe to repeat, 1 to 128 printable characters. Default: one of its own.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+            ExecutionNotFailed: It has not ended, or it has succeeded.
+        """
+        if task is None:
+            task = (await self.get(execution, view=execution_pb2.EXECUTION_VIEW_BASIC)).task
+        return await self.handle(execution, task).retry(failed_only=failed_only, name=name, request_id=request_id)
+
     @overload
     def map(
         self,
@@ -394,6 +423,7 @@ def _template(options: Options) -> execution_service_pb2.ExecuteRequest:
         labels=options.labels,
         wait_timeout=None if options.timeout is None else duration(options.timeout),
         cancel_on_disconnect=options.cancel_on_disconnect,
+        max_parallelism=options.max_parallelism,
     )
 
 

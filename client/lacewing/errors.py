@@ -7,6 +7,8 @@ The tree::
     │   ├── FieldInvalid, InputsInvalid, OutputsInvalid, PageTokenInvalid, ProtocolViolated
     │   ├── ProjectNotFound, DomainNotFound, TaskNotFound, TaskVersionNotFound, ExecutionNotFound, CacheEntryNotFound
     │   ├── TaskVersionConflict, ExecutionConflict, ProjectAlreadyExists
+    │   ├── GraphInvalid, GraphNotFound, SignalNotFound, SignalConflict
+    │   ├── ExecutionNotFailed, ExecutionEnded
     │   ├── ProjectArchived, TaskArchived, LeaseLost
     │   ├── ValueTooLarge, QueueFull, StoreFull
     │   ├── BlobNotFound, BlobDigestMismatch
@@ -34,14 +36,11 @@ from datetime import timedelta
 from typing import ClassVar, NamedTuple
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from lacewing.v1 import errors_pb2, execution_pb2, identifiers_pb2
 
-_DOMAIN = "lacewing.v1"
-_REASON_PREFIX = "ERROR_REASON_"
-_STATUS_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+REASON_PREFIX = "ERROR_REASON_"
+"""What the names of `ErrorReason` begin with, and the reasons of errors do not."""
 
 
 class LacewingError(Exception):
@@ -79,7 +78,7 @@ class RefusedError(LacewingError):
     _by_reason: ClassVar[dict[str, type[RefusedError]]] = {}
 
     def __init_subclass__(cls, reason: errors_pb2.ErrorReason.ValueType) -> None:
-        cls.reason = errors_pb2.ErrorReason.Name(reason).removeprefix(_REASON_PREFIX)
+        cls.reason = errors_pb2.ErrorReason.Name(reason).removeprefix(REASON_PREFIX)
         RefusedError._by_reason[cls.reason] = cls
 
     def __init__(
@@ -223,6 +222,30 @@ class BlobDigestMismatch(RefusedError, reason=errors_pb2.ERROR_REASON_BLOB_DIGES
 
 class BlobStoreUnavailable(RefusedError, reason=errors_pb2.ERROR_REASON_BLOB_STORE_UNAVAILABLE):
     """What keeps the blobs of the server cannot be reached, or is full. Try again after `retry_delay`."""
+
+
+class GraphInvalid(RefusedError, reason=errors_pb2.ERROR_REASON_GRAPH_INVALID):
+    """A graph does not hold; `violations` names each problem by the path of its node and field."""
+
+
+class GraphNotFound(RefusedError, reason=errors_pb2.ERROR_REASON_GRAPH_NOT_FOUND):
+    """The execution runs no graph, or its body has not given one yet."""
+
+
+class SignalNotFound(RefusedError, reason=errors_pb2.ERROR_REASON_SIGNAL_NOT_FOUND):
+    """No gate of the graph has this name. `metadata["similar"]` is one that is close, if there is one."""
+
+
+class SignalConflict(RefusedError, reason=errors_pb2.ERROR_REASON_SIGNAL_CONFLICT):
+    """The gate was answered otherwise."""
+
+
+class ExecutionNotFailed(RefusedError, reason=errors_pb2.ERROR_REASON_EXECUTION_NOT_FAILED):
+    """Only an execution that has ended without success can be repeated, and this one has not."""
+
+
+class ExecutionEnded(RefusedError, reason=errors_pb2.ERROR_REASON_EXECUTION_ENDED):
+    """The execution has ended, so its gates take no answers."""
 
 
 class InternalFault(RefusedError, reason=errors_pb2.ERROR_REASON_INTERNAL):
@@ -373,61 +396,6 @@ class NonRecoverableError(LacewingError):
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
-
-
-def from_rpc_error(error: grpc.aio.AioRpcError) -> LacewingError:
-    """Return the error that the status of a call stands for; to be raised from the given one."""
-    info, violations, retry_delay = _details(error)
-    if info is not None and info.domain == _DOMAIN:
-        return RefusedError.of_reason(
-            info.reason,
-            error.details() or "",
-            error.code(),
-            metadata=info.metadata,
-            violations=violations,
-            retry_delay=retry_delay,
-        )
-    message = error.details() or "no details"
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return ServerUnavailable(message)
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(message)
-    return CallFailed(message, error.code())
-
-
-def _details(
-    error: grpc.aio.AioRpcError,
-) -> tuple[error_details_pb2.ErrorInfo | None, list[Violation], timedelta | None]:
-    info: error_details_pb2.ErrorInfo | None = None
-    violations: list[Violation] = []
-    retry_delay: timedelta | None = None
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type] # the stub forgets that AioRpcError has what it reads
-    except ValueError:
-        # The details contradict the status they come with: somebody between us and the server changed one of them.
-        status = None
-    for detail in status.details if status is not None else ():
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo.FromString(detail.value)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            fields = error_details_pb2.BadRequest.FromString(detail.value).field_violations
-            violations = [Violation(each.field, each.description) for each in fields]
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retry_delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay.ToTimedelta()
-    return info, violations, retry_delay
-
-
-def from_request_error(error: errors_pb2.RequestError) -> RefusedError:
-    """Return the error that the refusal of one request of a batch stands for."""
-    known = error.reason in errors_pb2.ErrorReason.values()
-    return RefusedError.of_reason(
-        errors_pb2.ErrorReason.Name(error.reason).removeprefix(_REASON_PREFIX) if known else str(error.reason),
-        error.message,
-        _STATUS_CODES.get(error.code, grpc.StatusCode.UNKNOWN),
-        metadata=error.metadata,
-        violations=[Violation(each.field, each.description) for each in error.violations],
-        retry_delay=error.retry_delay.ToTimedelta() if error.HasField("retry_delay") else None,
-    )
 
 
 def from_execution(execution: execution_pb2.Execution) -> TaskDidNotSucceed:

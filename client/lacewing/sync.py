@@ -10,10 +10,8 @@ called from any number of threads::
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, overload
@@ -22,14 +20,15 @@ import grpc
 
 from lacewing import _handle
 from lacewing import client as _client
+from lacewing._loop_thread import LoopThread
 from lacewing._target import TaskReference
 from lacewing.client import OptionFields
-from lacewing.errors import CallFailed
 from lacewing.task import AnyTask, Task
 from lacewing.v1 import (
     audit_pb2,
     cache_pb2,
     execution_pb2,
+    execution_service_pb2,
     identifiers_pb2,
     project_pb2,
     task_pb2,
@@ -41,79 +40,10 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-class _LoopThread:
-    """An event loop in a thread, for callers that block."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="lacewing-client", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it was stopped."""
-        return self._loop.is_closed()
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def run(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Run what the call returns to its end; when the waiting is interrupted, it is cancelled."""
-
-        async def awaited() -> _Result:
-            return await call()
-
-        if self._loop.is_closed():
-            raise CallFailed("the client is closed", grpc.StatusCode.CANCELLED)
-        future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            # Ours is over, or the caller was interrupted (KeyboardInterrupt): then nobody waits for it any more.
-            future.cancel()
-            raise
-
-    def iterate(self, call: Callable[[], AsyncIterator[_Result]]) -> Iterator[_Result]:
-        """Yield what the call's iterator yields, one after the other."""
-
-        async def opened() -> AsyncIterator[_Result]:
-            return call()
-
-        iterator = self.run(opened)
-        try:
-            while True:
-                try:
-                    item = self.run(lambda: anext(iterator))
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            close = getattr(iterator, "aclose", None)
-            # A loop that has ended has closed it.
-            if close is not None and not self._loop.is_closed():
-                self.run(close)
-
-    def stop(self) -> None:
-        """End the loop and its thread; what other threads still wait for is cancelled."""
-        self.run(self._finish)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _finish(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        if others:
-            await asyncio.wait(others)
-        await self._loop.shutdown_asyncgens()
-
-
 class Handle(Generic[_Result]):
     """An execution that was submitted; see `lacewing.Handle`."""
 
-    def __init__(self, handle: _handle.Handle[_Result], thread: _LoopThread) -> None:
+    def __init__(self, handle: _handle.Handle[_Result], thread: LoopThread) -> None:
         """Make a handle; `Client.submit` and `Client.handle` do."""
         self._handle = handle
         self._thread = thread
@@ -138,9 +68,40 @@ class Handle(Generic[_Result]):
         """Return the execution as it is now, without inputs and outputs."""
         return self._thread.run(self._handle.status)
 
-    def watch(self) -> Iterator[execution_pb2.Execution]:
+    @overload
+    def watch(self, *, nodes: Literal[False] = False) -> Iterator[execution_pb2.Execution]: ...
+
+    @overload
+    def watch(self, *, nodes: Literal[True]) -> Iterator[execution_service_pb2.WatchExecutionResponse]: ...
+
+    def watch(self, *, nodes: bool = False) -> Iterator[Any]:
         """Yield the execution as it is, then after each change; see `lacewing.Handle.watch`."""
+        if nodes:
+            return self._thread.iterate(lambda: self._handle.watch(nodes=True))
         return self._thread.iterate(self._handle.watch)
+
+    def graph(self) -> execution_service_pb2.GetGraphResponse:
+        """Return the graph that it runs or ran, and where each of its nodes stands."""
+        return self._thread.run(self._handle.graph)
+
+    def signal(self, signal_id: str, value: Any) -> None:
+        """Answer a gate of its graph; see `lacewing.Client.signal`."""
+        self._thread.run(lambda: self._handle.signal(signal_id, value))
+
+    def approve(self, signal_id: str) -> None:
+        """Agree where a node of its graph waits for approval."""
+        self._thread.run(lambda: self._handle.approve(signal_id))
+
+    def reject(self, signal_id: str) -> None:
+        """Refuse where a node of its graph waits for approval."""
+        self._thread.run(lambda: self._handle.reject(signal_id))
+
+    def retry(self, *, failed_only: bool = False, name: str = "", request_id: str = "") -> Handle[_Result]:
+        """Execute again what did not succeed; see `lacewing.Client.retry`."""
+        retried = self._thread.run(
+            lambda: self._handle.retry(failed_only=failed_only, name=name, request_id=request_id)
+        )
+        return Handle(retried, self._thread)
 
     def cancel(self, reason: str = "") -> execution_pb2.Execution:
         """Cancel it, unless it has ended, and return it as it is then."""
@@ -164,7 +125,7 @@ class Client:
     ) -> None:
         """Make a client; arguments as of `lacewing.Client`."""
         self._client = _client.Client(address, project=project, domain=domain, credentials=credentials)
-        self._thread = _LoopThread()
+        self._thread = LoopThread()
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +202,37 @@ class Client:
         """Return a handle on an execution that was submitted earlier; see `lacewing.Client.handle`."""
         return Handle(self._client.handle(execution, task), self._thread)
 
+    def retry(
+        self,
+        execution: identifiers_pb2.ExecutionId | str,
+        task: TaskReference | None = None,
+        *,
+        failed_only: bool = False,
+        name: str = "",
+        request_id: str = "",
+    ) -> Handle[Any]:
+        """Execute again what did not succeed; see `lacewing.Client.retry`."""
+        retried = self._thread.run(
+            lambda: self._client.retry(execution, task, failed_only=failed_only, name=name, request_id=request_id)
+        )
+        return Handle(retried, self._thread)
+
+    def get_graph(self, execution: identifiers_pb2.ExecutionId | str) -> execution_service_pb2.GetGraphResponse:
+        """Return the graph of an execution, and where each of its nodes stands; see `lacewing.Client.get_graph`."""
+        return self._thread.run(lambda: self._client.get_graph(execution))
+
+    def signal(self, execution: identifiers_pb2.ExecutionId | str, signal_id: str, value: Any) -> None:
+        """Answer a gate of a graph; see `lacewing.Client.signal`."""
+        self._thread.run(lambda: self._client.signal(execution, signal_id, value))
+
+    def approve(self, execution: identifiers_pb2.ExecutionId | str, signal_id: str) -> None:
+        """Agree where a node waits for approval; see `lacewing.Client.approve`."""
+        self._thread.run(lambda: self._client.approve(execution, signal_id))
+
+    def reject(self, execution: identifiers_pb2.ExecutionId | str, signal_id: str) -> None:
+        """Refuse where a node waits for approval; see `lacewing.Client.reject`."""
+        self._thread.run(lambda: self._client.reject(execution, signal_id))
+
     @overload
     def map(
         self,
@@ -299,6 +291,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        parent: identifiers_pb2.ExecutionId | str | None = None,
         view: execution_pb2.ExecutionView.ValueType = execution_pb2.EXECUTION_VIEW_BASIC,
         limit: int | None = None,
     ) -> Iterator[execution_pb2.Execution]:
@@ -311,6 +304,7 @@ class Client:
                 labels=labels,
                 created_after=created_after,
                 created_before=created_before,
+                parent=parent,
                 view=view,
                 limit=limit,
             )

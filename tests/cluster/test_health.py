@@ -18,7 +18,7 @@ from cluster import bodies
 from cluster.deaf import wire_to
 from cluster.raw import working
 from cluster.world import World, calling, store
-from lacewing.errors import from_rpc_error
+from lacewing._statuses import from_rpc_error
 from lacewing.v1 import execution_service_pb2, execution_service_pb2_grpc, identifiers_pb2
 from lacewing_server.valkey import EmbeddedValkey
 from worker.leases import until

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
 from lacewing import errors
+from lacewing._statuses import from_request_error, from_rpc_error
 from lacewing.v1 import errors_pb2, execution_pb2
 
 REASONS = [
@@ -63,7 +64,7 @@ def test_a_status_with_details_gives_the_refusal_with_all_of_them() -> None:
         ),
         error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2)),
     )
-    error = errors.from_rpc_error(given)
+    error = from_rpc_error(given)
     assert isinstance(error, errors.InputsInvalid)
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert error.message == "does not fit"
@@ -76,7 +77,7 @@ def test_a_status_with_details_gives_the_refusal_with_all_of_them() -> None:
 def test_a_reason_that_is_not_known_goes_by_the_base_class() -> None:
     """A newer server may have reasons that this SDK does not know: the refusal keeps its name."""
     info = error_details_pb2.ErrorInfo(reason="MOON_FULL", domain="lacewing.v1")
-    error = errors.from_rpc_error(rpc_error(grpc.StatusCode.FAILED_PRECONDITION, "wait", info))
+    error = from_rpc_error(rpc_error(grpc.StatusCode.FAILED_PRECONDITION, "wait", info))
     assert type(error) is errors.RefusedError
     assert error.reason == "MOON_FULL"
 
@@ -91,7 +92,7 @@ def test_a_reason_that_is_not_known_goes_by_the_base_class() -> None:
 )
 def test_a_status_without_details_is_of_the_transport(code: grpc.StatusCode, kind: type[errors.CallFailed]) -> None:
     """What no Lacewing server said is a failed call, by its code."""
-    error = errors.from_rpc_error(rpc_error(code, "gone"))
+    error = from_rpc_error(rpc_error(code, "gone"))
     assert type(error) is kind
     assert error.code is code
 
@@ -99,13 +100,13 @@ def test_a_status_without_details_is_of_the_transport(code: grpc.StatusCode, kin
 def test_details_of_somebody_else_are_not_taken_for_ours() -> None:
     """An ErrorInfo of another domain, such as a proxy's, makes no refusal."""
     info = error_details_pb2.ErrorInfo(reason="TASK_NOT_FOUND", domain="example.com")
-    error = errors.from_rpc_error(rpc_error(grpc.StatusCode.NOT_FOUND, "no route", info))
+    error = from_rpc_error(rpc_error(grpc.StatusCode.NOT_FOUND, "no route", info))
     assert type(error) is errors.CallFailed
 
 
 def test_the_refusal_of_one_request_of_a_batch_is_the_same_error() -> None:
     """A RequestError gives what a status with the same content gives."""
-    error = errors.from_request_error(
+    error = from_request_error(
         errors_pb2.RequestError(
             code=8,
             reason=errors_pb2.ERROR_REASON_QUEUE_FULL,
@@ -122,7 +123,7 @@ def test_the_refusal_of_one_request_of_a_batch_is_the_same_error() -> None:
 
 def test_a_request_error_of_an_unknown_reason_is_still_a_refusal() -> None:
     """Numbers of a newer protocol are kept as they are."""
-    error = errors.from_request_error(errors_pb2.RequestError(code=9, reason=9999, message="new"))  # type: ignore[arg-type] # on purpose
+    error = from_request_error(errors_pb2.RequestError(code=9, reason=9999, message="new"))  # type: ignore[arg-type] # on purpose
     assert type(error) is errors.RefusedError
     assert error.reason == "9999"
 

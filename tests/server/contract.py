@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from lacewing import errors
+from lacewing._statuses import from_request_error, from_rpc_error
 from lacewing.v1 import errors_pb2
 
 DETAILS_MAX_BYTES = 4 << 10
@@ -101,7 +102,7 @@ def read_status(error: grpc.aio.AioRpcError) -> Refusal:
     """Reads the status of a refused call, and checks that it is as `errors.proto` says of its reason."""
     refusal = details_of(error)
     check(refusal)
-    typed = errors.from_rpc_error(error)
+    typed = from_rpc_error(error)
     assert isinstance(typed, errors.RefusedError)
     _check_sdk(refusal, typed)
     return refusal
@@ -145,7 +146,7 @@ def read_request_error(error: errors_pb2.RequestError) -> Refusal:
         error.retry_delay.ToTimedelta().total_seconds() if error.HasField("retry_delay") else None,
     )
     check(refusal)
-    _check_sdk(refusal, errors.from_request_error(error))
+    _check_sdk(refusal, from_request_error(error))
     return refusal
 
 

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 
 from lacewing._channel import MAX_MESSAGE_BYTES
-from lacewing.errors import from_request_error
+from lacewing._statuses import from_request_error
 from lacewing.v1 import errors_pb2, execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Ledger
 from lacewing.worker._task_error import user_error

@@ -18,8 +18,8 @@ import grpc
 
 from lacewing._blobs import Blobs, BlobSession
 from lacewing._channel import open_channel, reconnect_delays, resolve_address
+from lacewing._statuses import from_rpc_error
 from lacewing._values import Values
-from lacewing.errors import from_rpc_error
 from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2, worker_service_pb2_grpc
 from lacewing.worker._attempt import Attempt, Executor, Ledger, WorkerStartError
