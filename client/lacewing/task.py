@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from google.protobuf import duration_pb2
 
+from lacewing._tracing import current_tracer
 from lacewing.errors import TaskLoadError
-from lacewing.types import FunctionInterface, interface_of
+from lacewing.types import FunctionInterface, derived_version, digest_spec, interface_of
 from lacewing.v1 import identifiers_pb2, task_pb2, task_template_pb2
 
 _Parameters = ParamSpec("_Parameters")
@@ -74,8 +75,35 @@ class RateLimit:
     """In how long, 1 ms to one day. In seconds if a number."""
 
 
+class TaskOptions(TypedDict, total=False):
+    """The options of a task; `task` says what each means."""
+
+    name: str
+    version: str
+    project: str
+    domain: str
+    cache: bool | str | Cache
+    retries: int
+    backoff: Backoff | None
+    timeout: timedelta | float | None
+    queue_timeout: timedelta | float | None
+    deadline: timedelta | float | None
+    max_losses: int | None
+    max_queued: int | None
+    max_concurrency: int | None
+    rate_limit: RateLimit | None
+    non_retryable: Iterable[type[BaseException] | str]
+    queue: str
+    retention: timedelta | float | None
+    isolation: Isolation
+    task_type: str
+    idempotent: bool
+
+
 class Task(Generic[_Parameters, _Result]):
     """A function that can be registered and executed. Made by `task`; calling it runs the function here and now.
+
+    In the body of a dynamic task or a workflow a call does not run it, but makes a node of the graph, and gives promises.
 
     Attributes:
         name: The name it is registered under.
@@ -154,8 +182,12 @@ class Task(Generic[_Parameters, _Result]):
             self._memoize(_cache(cache))
 
     def __call__(self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        """Call the function here and now, without server and worker."""
-        return self.function(*args, **kwargs)
+        """Call the function here and now, without server and worker; or make it a node of the graph that is built."""
+        tracer = current_tracer()
+        if tracer is None:
+            return self.function(*args, **kwargs)
+        promised: _Result = tracer.call(self, args, kwargs)
+        return promised
 
     def __repr__(self) -> str:
         return f"<task {self.name}{'@' + self.version if self.version else ''}>"
@@ -170,6 +202,11 @@ class Task(Generic[_Parameters, _Result]):
         return identifiers_pb2.TaskId(
             project=self.project or project, domain=self.domain or domain, name=self.name, version=self.version
         )
+
+    @functools.cached_property
+    def exact_version(self) -> str:
+        """The version it is registered as: its own, or the one that servers derive from what it declares."""
+        return self.version or derived_version(digest_spec(self.spec))
 
     @functools.cached_property
     def spec(self) -> task_pb2.TaskSpec:
@@ -212,27 +249,7 @@ def task(function: Callable[_Parameters, _Result], /) -> Task[_Parameters, _Resu
 
 @overload
 def task(
-    *,
-    name: str = "",
-    version: str = "",
-    project: str = "",
-    domain: str = "",
-    cache: bool | str | Cache = False,
-    retries: int = 0,
-    backoff: Backoff | None = None,
-    timeout: timedelta | float | None = None,
-    queue_timeout: timedelta | float | None = None,
-    deadline: timedelta | float | None = None,
-    max_losses: int | None = None,
-    max_queued: int | None = None,
-    max_concurrency: int | None = None,
-    rate_limit: RateLimit | None = None,
-    non_retryable: Iterable[type[BaseException] | str] = (),
-    queue: str = "",
-    retention: timedelta | float | None = None,
-    isolation: Isolation = "process",
-    task_type: str = "python-task",
-    idempotent: bool = True,
+    **options: Unpack[TaskOptions],
 ) -> Callable[[Callable[_Parameters, _Result]], Task[_Parameters, _Result]]: ...
 
 

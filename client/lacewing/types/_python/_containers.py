@@ -16,25 +16,29 @@ _LEAVES = (type(None), bool, float, bytes)
 
 
 class ListConverter(Converter):
-    """`list[T]`."""
+    """`list[T]`.
+
+    Attributes:
+        item: What converts the elements.
+    """
 
     tag = LIST_TAG
     exact_type: type = list
 
     def __init__(self, annotation: object, item: Converter) -> None:
         self._annotation = annotation
-        self._item = item
+        self.item = item
         self.codec = ListCodec(types_pb2.LiteralType(collection_type=item.literal_type), item.codec)
 
     def to_plain(self, value: Any) -> list[Any]:
         """Convert each element."""
         if not is_a(value, self.exact_type):
             raise expected(self._annotation, value)
-        return each_item(self._item.to_plain, value)
+        return each_item(self.item.to_plain, value)
 
     def from_plain(self, plain: Any) -> Any:
         """Convert each element back."""
-        return each_item(self._item.from_plain, plain)
+        return each_item(self.item.from_plain, plain)
 
 
 class TupleConverter(ListConverter):
@@ -49,14 +53,18 @@ class TupleConverter(ListConverter):
 
 
 class DictConverter(Converter):
-    """`dict[str, T]`."""
+    """`dict[str, T]`.
+
+    Attributes:
+        value: What converts the values.
+    """
 
     tag = MAP_TAG
     exact_type = dict
 
     def __init__(self, annotation: object, value: Converter) -> None:
         self._annotation = annotation
-        self._value = value
+        self.value = value
         self.codec = MapCodec(types_pb2.LiteralType(map_value_type=value.literal_type), value.codec)
 
     def to_plain(self, value: Any) -> dict[str, Any]:
@@ -66,11 +74,11 @@ class DictConverter(Converter):
         for key in value:
             if not isinstance(key, str):
                 raise ConversionError(f"expected keys of type str, got {key!r}")
-        return each_value(self._value.to_plain, value.items())
+        return each_value(self.value.to_plain, value.items())
 
     def from_plain(self, plain: Any) -> dict[str, Any]:
         """Convert each value back."""
-        return each_value(self._value.from_plain, plain.items())
+        return each_value(self.value.from_plain, plain.items())
 
 
 class TreeConverter(Converter):

@@ -24,12 +24,18 @@ class FunctionInterface:
 
     Attributes:
         typed_interface: The types of inputs and outputs, with descriptions from the docstring.
+        inputs: What converts each input.
+        outputs: What converts each output.
+        signature: The parameters, as they are called.
         defaults: The inputs that have a default in the signature, with its literal.
         has_stored_inputs: Whether files or tables can be among the inputs, so that converting them may block.
         has_stored_outputs: The same of the outputs.
     """
 
     typed_interface: interface_pb2.TypedInterface
+    inputs: Mapping[str, Converter]
+    outputs: Mapping[str, Converter]
+    signature: inspect.Signature
     defaults: interface_pb2.ParameterMap
     has_stored_inputs: bool
     has_stored_outputs: bool
@@ -43,19 +49,20 @@ class FunctionInterface:
         """
         self._name = getattr(function, "__qualname__", repr(function))
         hints = self._hints(function)
-        self._inputs: dict[str, Converter] = {}
+        self.signature = inspect.signature(function)
         self.defaults = interface_pb2.ParameterMap()
-        for parameter in inspect.signature(function).parameters.values():
-            self._add_input(parameter, hints)
+        self.inputs = {
+            parameter.name: self._input(parameter, hints) for parameter in self.signature.parameters.values()
+        }
         self._returned = _unwrapped(hints.get("return", type(None)))
         self._parts = _parts(self._returned)
-        self._outputs = self._compile_outputs()
+        self.outputs = self._compile_outputs()
         self.typed_interface = interface_pb2.TypedInterface(
-            inputs=_variables(self._inputs, parameter_descriptions(function)),
-            outputs=_variables(self._outputs, {"o0": return_description(function)}),
+            inputs=_variables(self.inputs, parameter_descriptions(function)),
+            outputs=_variables(self.outputs, {"o0": return_description(function)}),
         )
-        self.has_stored_inputs = any(is_stored(converter.literal_type) for converter in self._inputs.values())
-        self.has_stored_outputs = any(is_stored(converter.literal_type) for converter in self._outputs.values())
+        self.has_stored_inputs = any(is_stored(converter.literal_type) for converter in self.inputs.values())
+        self.has_stored_outputs = any(is_stored(converter.literal_type) for converter in self.outputs.values())
 
     def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
         try:
@@ -63,20 +70,21 @@ class FunctionInterface:
         except EVALUATION_ERRORS as error:
             raise AnnotationError(f"an annotation of {self._name} cannot be evaluated: {error}") from error
 
-    def _add_input(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+    def _input(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Converter:
         name = parameter.name
         where = f"{self._name}: parameter {name}"
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise AnnotationError(f"{where} cannot be given by name; a task takes each of its inputs by name")
         if name not in hints:
             raise AnnotationError(f"{where} has no annotation")
-        self._inputs[name] = _converter(hints[name], where)
+        converter = _converter(hints[name], where)
         if parameter.default is not inspect.Parameter.empty:
             try:
-                default = self._inputs[name].to_literal(parameter.default)
+                default = converter.to_literal(parameter.default)
             except ConversionError as error:
                 raise AnnotationError(f"{where} has a default that does not fit its annotation: {error}") from error
             self.defaults.parameters[name].default.CopyFrom(default)
+        return converter
 
     def _compile_outputs(self) -> dict[str, Converter]:
         where = f"{self._name}: what it returns"
@@ -93,7 +101,7 @@ class FunctionInterface:
             ConversionError: An argument does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
         literals = _convert(
-            "inputs", "parameter", self._inputs, values, convert=Converter.to_literal, require=self._require_input
+            "inputs", "parameter", self.inputs, values, convert=Converter.to_literal, require=self._require_input
         )
         return literals_pb2.LiteralMap(literals=literals)
 
@@ -105,9 +113,9 @@ class FunctionInterface:
         """
         given = literals.literals
         arguments = _convert(
-            "inputs", "parameter", self._inputs, given, convert=Converter.to_python, require=self._require_input
+            "inputs", "parameter", self.inputs, given, convert=Converter.to_python, require=self._require_input
         )
-        left_out = [name for name in self._inputs if name not in given and name not in self.defaults.parameters]
+        left_out = [name for name in self.inputs if name not in given and name not in self.defaults.parameters]
         return arguments | dict.fromkeys(left_out)
 
     def outputs_to_literals(self, value: Any) -> literals_pb2.LiteralMap:
@@ -116,9 +124,9 @@ class FunctionInterface:
         Raises:
             ConversionError: The value does not fit the annotation. Paths begin with `outputs`.
         """
-        values = self._split(value)
+        values = self.split_outputs(value)
         literals = _convert(
-            "outputs", "output", self._outputs, values, convert=Converter.to_literal, require=_require_output
+            "outputs", "output", self.outputs, values, convert=Converter.to_literal, require=_require_output
         )
         return literals_pb2.LiteralMap(literals=literals)
 
@@ -130,17 +138,26 @@ class FunctionInterface:
         """
         given = literals.literals
         values = _convert(
-            "outputs", "output", self._outputs, given, convert=Converter.to_python, require=_require_output
+            "outputs", "output", self.outputs, given, convert=Converter.to_python, require=_require_output
         )
-        ordered = [values.get(name) for name in self._outputs]
+        return self.join_outputs(values)
+
+    def join_outputs(self, values: Mapping[str, Any]) -> Any:
+        """Return what the function returns if these are its outputs by name; None stands for one that is left out."""
+        ordered = [values.get(name) for name in self.outputs]
         if self._parts is None:
             return ordered[0] if ordered else None
         return tuple(ordered) if typing.get_origin(self._returned) is tuple else self._returned(*ordered)
 
-    def _split(self, value: Any) -> Mapping[str, Any]:
+    def split_outputs(self, value: Any) -> Mapping[str, Any]:
+        """Return the outputs by name, if this is what the function returned.
+
+        Raises:
+            ConversionError: They are not as many as annotated, or there are some where there should be none.
+        """
         parts = self._parts
         if parts is None:
-            if self._outputs:
+            if self.outputs:
                 return {"o0": value}
             if value is not None:
                 raise expected(type(None), value).under("outputs")

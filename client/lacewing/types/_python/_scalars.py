@@ -1,8 +1,9 @@
-"""Numbers, strings, booleans, bytes, instants, spans of time and None."""
+"""Numbers, strings, booleans, bytes, instants, spans of time, None, and what went wrong in a graph."""
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -134,8 +135,34 @@ class _Timedelta(_Scalar):
         return dt.timedelta(seconds=plain.seconds, microseconds=sign * (abs(plain.nanos) // 1_000))
 
 
+@dataclass(frozen=True, slots=True)
+class GraphFailure:
+    """Why a graph failed, as its failure node is told: the type of the input `err`."""
+
+    failed_node_id: str
+    """The node that failed, by its id. Empty if the graph failed otherwise."""
+    message: str
+    """What went wrong, for a person to read."""
+
+
+class _GraphFailure(Converter):
+    exact_type = GraphFailure
+    tag = "FlyteError"  # What Flyte's Python SDK calls it.
+
+    def __init__(self) -> None:
+        self.codec = compile_type(types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_ERROR))
+
+    def to_plain(self, value: Any) -> literals_pb2.Error:
+        if not isinstance(value, GraphFailure):
+            raise expected(GraphFailure, value)
+        return literals_pb2.Error(failed_node_id=value.failed_node_id, message=value.message)
+
+    def from_plain(self, plain: literals_pb2.Error) -> GraphFailure:
+        return GraphFailure(plain.failed_node_id, plain.message)
+
+
 SCALARS: dict[type, Converter] = {
     scalar.exact_type: scalar
-    for scalar in (_Int(), _Float(), _Str(), _Bool(), _NoneType(), _Bytes(), _Datetime(), _Timedelta())
+    for scalar in (_Int(), _Float(), _Str(), _Bool(), _NoneType(), _Bytes(), _Datetime(), _Timedelta(), _GraphFailure())
 }
 """The converter of each class."""

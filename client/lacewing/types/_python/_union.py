@@ -13,13 +13,17 @@ from lacewing.v1 import types_pb2
 
 
 class UnionConverter(Converter):
-    """A value of one of several annotations: of that of its own class, or else of the first that it fits."""
+    """A value of one of several annotations: of that of its own class, or else of the first that it fits.
+
+    Attributes:
+        variants: What converts the values of each annotation.
+    """
 
     tag = "Typed Union"
 
     def __init__(self, annotation: object, variants: Sequence[Converter]) -> None:
         self._annotation = annotation
-        self._variants = variants
+        self.variants = variants
         union_type = types_pb2.UnionType(variants=[_tagged(variant) for variant in variants])
         for index, variant in enumerate(union_type.variants):
             if closest_variant(variant, union_type.variants) != index:
@@ -29,21 +33,21 @@ class UnionConverter(Converter):
 
     def to_plain(self, value: Any) -> Arm:
         """Find the variant of a value and convert it."""
-        exact = [index for index, variant in enumerate(self._variants) if variant.exact_type is type(value)]
-        others = [index for index in range(len(self._variants)) if index not in exact]
+        exact = [index for index, variant in enumerate(self.variants) if variant.exact_type is type(value)]
+        others = [index for index in range(len(self.variants)) if index not in exact]
         errors: dict[int, ConversionError] = {}
         for index in exact + others:
             try:
-                return Arm(index, self._variants[index].to_plain(value))
+                return Arm(index, self.variants[index].to_plain(value))
             except ConversionError as error:
                 errors[index] = error
-        something = [index for index, variant in enumerate(self._variants) if variant.exact_type is not type(None)]
+        something = [index for index, variant in enumerate(self.variants) if variant.exact_type is not type(None)]
         telling = exact if len(exact) == 1 else something
         raise errors[telling[0]] if len(telling) == 1 else expected(self._annotation, value)
 
     def from_plain(self, plain: Arm) -> Any:
         """Convert the value of a variant back."""
-        return self._variants[plain.variant].from_plain(plain.value)
+        return self.variants[plain.variant].from_plain(plain.value)
 
 
 def _tagged(variant: Converter) -> types_pb2.LiteralType:
