@@ -103,7 +103,7 @@ class TaskOptions(TypedDict, total=False):
 class Task(Generic[_Parameters, _Result]):
     """A function that can be registered and executed. Made by `task`; calling it runs the function here and now.
 
-    In the body of a dynamic task or a workflow a call does not run it, but makes a node of the graph, and gives promises.
+    In the body of a dynamic task or a workflow a call does not run it: it makes a node of the graph, and gives promises.
 
     Attributes:
         name: The name it is registered under.
