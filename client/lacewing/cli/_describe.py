@@ -22,6 +22,8 @@ _STYLES = {
     "CANCELLED": "yellow",
     "RUNNING": "cyan",
     "LEASED": "cyan",
+    "PENDING": "dim",
+    "SKIPPED": "dim",
 }
 
 
@@ -56,6 +58,21 @@ def attempts_text(execution: Execution) -> str:
     return f"{execution.attempt_count}{' (' + ', '.join(ended) + ')' if ended else ''}"
 
 
+def graph_text(graph: execution_pb2.GraphSummary) -> str:
+    """Return how far a graph is: `7 of 12 nodes succeeded, 2 active, 1 failed`."""
+    others = [
+        f"{count} {word}"
+        for count, word in (
+            (graph.active_count, "active"),
+            (graph.failed_count, "failed"),
+            (graph.skipped_count, "skipped"),
+        )
+        if count
+    ]
+    nodes = f"node{'' if graph.node_count == 1 else 's'}"
+    return ", ".join([f"{graph.succeeded_count} of {graph.node_count} {nodes} succeeded", *others])
+
+
 def summary(execution: Execution) -> Text:
     """Return one line on how an execution stands."""
     text = Text().append_text(state_text(state_name(execution.state))).append(f"  {took_text(execution)}")
@@ -68,6 +85,8 @@ def summary(execution: Execution) -> Text:
         notes.append(f"{progress.fraction:.0%} {styled(progress.message).plain}".strip())
     if execution.worker and not execution.HasField("end_time"):
         notes.append(f"on {styled(execution.worker).plain}")
+    if execution.HasField("graph"):
+        notes.append(graph_text(execution.graph))
     if cache_text(execution.cache) in {"hit", "populated"}:
         notes.append(f"cache {cache_text(execution.cache)}")
     if execution.HasField("error") and execution.state != Execution.STATE_SUCCEEDED:
@@ -85,6 +104,14 @@ def described(execution: Execution, interface: interface_pb2.TypedInterface) -> 
         yield "Reason", execution.state_reason
     if execution.HasField("progress"):
         yield "Progress", f"{execution.progress.fraction:.0%} {execution.progress.message}"
+    if execution.HasField("graph"):
+        yield "Graph", graph_text(execution.graph)
+    if execution.max_parallelism:
+        yield "Parallelism", f"at most {execution.max_parallelism} nodes at a time"
+    if execution.HasField("parent"):
+        yield "Parent", f"{execution_text(execution.parent)}, node {execution.node}"
+    if execution.HasField("retry_of"):
+        yield "Repeats", execution_text(execution.retry_of)
     yield "Attempts", attempts_text(execution)
     if execution.priority in {execution_pb2.PRIORITY_HIGH, execution_pb2.PRIORITY_LOW}:
         yield "Priority", execution_pb2.Priority.Name(execution.priority).removeprefix("PRIORITY_").lower()

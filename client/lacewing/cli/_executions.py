@@ -30,6 +30,7 @@ _STATES = {
     for state in Execution.State.values()
     if state != Execution.STATE_UNSPECIFIED
 }
+_COLUMNS = ("EXECUTION", "TASK", "STATE", "CREATED", "TOOK", "ATTEMPTS", "CACHE")
 
 
 @common_options
@@ -67,6 +68,7 @@ async def get(client: Client, execution: identifiers_pb2.ExecutionId) -> None:
     help="Only those created then or later: a time, or how long ago (2h).",
 )
 @click.option("--created-before", metavar="TIME", type=moment, help="Only those created before then.")
+@click.option("--parent", metavar="EXECUTION", type=execution_id, help="Only executions of nodes of its graph.")
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="The most to list; 0: all.")
 @with_client
 async def list_executions(
@@ -77,9 +79,10 @@ async def list_executions(
     labels: tuple[tuple[str, str], ...],
     created_after: datetime | None,
     created_before: datetime | None,
+    parent: identifiers_pb2.ExecutionId | None,
     limit: int,
 ) -> None:
-    """List executions, last created first."""
+    """List executions, last created first. Those of nodes of graphs are among them only with --task or --parent."""
     if task is not None:
         client.project, client.domain = task.project or client.project, task.domain or client.domain
     found = [
@@ -91,12 +94,14 @@ async def list_executions(
             labels=dict(labels),
             created_after=created_after,
             created_before=created_before,
+            parent=parent,
             limit=limit or None,
         )
     ]
     if settings().is_json:
         print_json([execution_document(execution) for execution in found])
         return
+    has_nodes = any(execution.HasField("parent") for execution in found)
     rows = [
         (
             execution.id.name,
@@ -106,10 +111,11 @@ async def list_executions(
             took_text(execution),
             attempts_text(execution),
             cache_text(execution.cache),
+            *((f"{execution.parent.name} {execution.node}".strip(),) if has_nodes else ()),
         )
         for execution in found
     ]
-    if not print_table(("EXECUTION", "TASK", "STATE", "CREATED", "TOOK", "ATTEMPTS", "CACHE"), rows):
+    if not print_table(_COLUMNS + (("PARENT AND NODE",) if has_nodes else ()), rows):
         say("No executions fit.")
     elif limit and len(rows) == limit:
         say(f"There may be more: these are the last {limit}. All: --limit 0")

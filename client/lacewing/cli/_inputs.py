@@ -106,6 +106,16 @@ def defaults_of(spec: task_pb2.TaskSpec) -> dict[str, Any]:
     return literal_map_to_json(literals_pb2.LiteralMap(literals=literals), spec.template.interface.inputs, "inputs")
 
 
+def read_value(text: str, literal_type: types_pb2.LiteralType) -> Any:
+    """Return the plain value of a text, read as the flag of an input of that type would be.
+
+    Raises:
+        click.BadParameter: A file cannot be read.
+    """
+    inner = _without_none(literal_type)
+    return _of_texts([text], inner) if _is_repeated(inner) else _of_text(text, inner)
+
+
 def read_inputs_json(text: str) -> dict[str, Any]:
     """Return inputs by name from JSON: the text itself, `@file`, or `-` for standard input.
 

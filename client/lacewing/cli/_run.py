@@ -76,6 +76,13 @@ def _run_options() -> list[click.Option]:
             help="Which of the executions that wait in the same queue go first.  [default: normal]",
             **shared,
         ),
+        click.Option(
+            ["--max-parallelism"],
+            metavar="NODES",
+            type=click.IntRange(min=1),
+            help="The most nodes of its graph that run at a time, if it runs one.  [default: as the task says]",
+            **shared,
+        ),
         click.Option(["--name"], help="Name the execution: repeating the request gives the same one.", **shared),
         click.Option(["--request-id"], help="Makes the request safe to repeat: any text of its own.", **shared),
         click.Option(
@@ -180,6 +187,7 @@ async def _execute(client: Client, version: task_pb2.TaskVersion, values: dict[s
         name=said.get("name", ""),
         request_id=said.get("request_id", ""),
         labels=dict(said.get("labels", ())),
+        max_parallelism=said.get("max_parallelism", 0),
     )
     handle = await asking.submit(version.id, **values)
     if said.get("no_wait"):
