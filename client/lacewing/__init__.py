@@ -1,7 +1,8 @@
 """Lacewing: typed, versioned, retried, timed out and memoized tasks over gRPC.
 
-Declare tasks with `task`, run them with `Client` (or `lacewing.sync.Client`), and serve them with
-`lacewing.worker.Worker`. What can go wrong is in `lacewing.errors`; for tests there is `lacewing.testing`.
+Declare tasks with `task`, and graphs of them with `dynamic` and `workflow`; run them with `Client` (or
+`lacewing.sync.Client`), and serve them with `lacewing.worker.Worker`. What can go wrong is in `lacewing.errors`; for tests
+there is `lacewing.testing`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,24 @@ if _typing.TYPE_CHECKING:
         TaskTimedOut,
         WaitTimedOut,
     )
+    from lacewing.graph import (
+        Dynamic,
+        GraphBuildError,
+        GraphFailure,
+        PromiseUsedAsValueError,
+        Workflow,
+        approve,
+        conditional,
+        dynamic,
+        in_order,
+        local_answers,
+        map_task,
+        reference_task,
+        sleep,
+        wait_for_input,
+        with_overrides,
+        workflow,
+    )
     from lacewing.task import Backoff, Cache, RateLimit, Task, load_tasks, task
     from lacewing.types import Columns, Directory, File, Format
 
@@ -40,12 +59,16 @@ __all__ = [
     "Client",
     "Columns",
     "Directory",
+    "Dynamic",
     "File",
     "Format",
+    "GraphBuildError",
+    "GraphFailure",
     "Handle",
     "LacewingError",
     "NonRecoverableError",
     "Options",
+    "PromiseUsedAsValueError",
     "RateLimit",
     "RecoverableError",
     "RefusedError",
@@ -55,15 +78,48 @@ __all__ = [
     "TaskFailed",
     "TaskTimedOut",
     "WaitTimedOut",
+    "Workflow",
+    "approve",
+    "conditional",
     "current_attempt",
+    "dynamic",
+    "in_order",
     "load_tasks",
+    "local_answers",
+    "map_task",
+    "reference_task",
+    "sleep",
     "task",
+    "wait_for_input",
+    "with_overrides",
+    "workflow",
 ]
 
 _HOMES = {
     **dict.fromkeys(("AttemptContext", "current_attempt"), "lacewing._context"),
     "Handle": "lacewing._handle",
     **dict.fromkeys(("Client", "Options"), "lacewing.client"),
+    **dict.fromkeys(
+        (
+            "Dynamic",
+            "GraphBuildError",
+            "GraphFailure",
+            "PromiseUsedAsValueError",
+            "Workflow",
+            "approve",
+            "conditional",
+            "dynamic",
+            "in_order",
+            "local_answers",
+            "map_task",
+            "reference_task",
+            "sleep",
+            "wait_for_input",
+            "with_overrides",
+            "workflow",
+        ),
+        "lacewing.graph",
+    ),
     **dict.fromkeys(("Columns", "Directory", "File", "Format"), "lacewing.types"),
     **dict.fromkeys(("Backoff", "Cache", "RateLimit", "Task", "load_tasks", "task"), "lacewing.task"),
 }

@@ -16,7 +16,7 @@ import grpc
 
 from lacewing._blobs import BlobSession
 from lacewing.errors import ValueTooLarge
-from lacewing.types import BLOB_URI_PREFIX, blob_access, digest_literal
+from lacewing.types import BLOB_URI_PREFIX, Converter, blob_access, digest_literal
 from lacewing.v1 import interface_pb2, literals_pb2
 
 INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
@@ -27,6 +27,8 @@ INLINE_LIMIT = 64 * 1024
 
 OFFLOADED_LIMIT = (1 << 30) + 1024
 """The size in bytes that a literal may have at all: 1 GiB, and what is around a value. Larger values are files."""
+
+_VALUE = "the value"
 
 _Result = TypeVar("_Result")
 
@@ -86,6 +88,14 @@ class Values:
                 del content
         with blob_access(self._session):
             return convert(literals)
+
+    def to_literal(self, converter: Converter, value: Any) -> literals_pb2.Literal:
+        """Convert one value, and store it if it is large. Raises as `to_literals`."""
+        with blob_access(self._session):
+            literals = literals_pb2.LiteralMap(literals={_VALUE: converter.to_literal(value)})
+        variable = interface_pb2.Variable(type=converter.literal_type)
+        self.offload(literals, interface_pb2.VariableMap(variables={_VALUE: variable}))
+        return literals.literals[_VALUE]
 
     async def to_literals_async(
         self,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from google.protobuf import duration_pb2
 
@@ -103,7 +103,7 @@ class TaskOptions(TypedDict, total=False):
 class Task(Generic[_Parameters, _Result]):
     """A function that can be registered and executed. Made by `task`; calling it runs the function here and now.
 
-    In the body of a dynamic task or a workflow a call does not run it: it makes a node of the graph, and gives promises.
+    In the body of a dynamic task or a workflow a call does not run it, but makes a node of a graph and gives promises.
 
     Attributes:
         name: The name it is registered under.
@@ -114,9 +114,13 @@ class Task(Generic[_Parameters, _Result]):
         interface: What the function takes and gives.
         isolation: Where a worker runs it.
         is_async: Whether it is an `async def`.
+        is_workflow: Whether servers run it themselves, so that no worker does.
+        is_reference: Whether it only stands for a task that is declared and registered elsewhere.
     """
 
     __name__: str
+    is_workflow: ClassVar[bool] = False
+    is_reference: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -211,6 +215,9 @@ class Task(Generic[_Parameters, _Result]):
     @functools.cached_property
     def spec(self) -> task_pb2.TaskSpec:
         """What is registered. Not to be changed."""
+        return self._declaration()
+
+    def _declaration(self) -> task_pb2.TaskSpec:
         return task_pb2.TaskSpec(
             template=task_template_pb2.TaskTemplate(
                 type=self._task_type, metadata=self._metadata, interface=self.interface.typed_interface
@@ -314,7 +321,7 @@ def load_tasks(modules: Iterable[str | os.PathLike[str]]) -> list[AnyTask]:
     found: dict[str, AnyTask] = {}
     for source in [os.fspath(each) for each in modules]:
         module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
-        tasks = [value for value in vars(module).values() if isinstance(value, Task)]
+        tasks = [value for value in vars(module).values() if isinstance(value, Task) and not value.is_reference]
         if not tasks:
             raise TaskLoadError(f"{source} holds no task: no global name is a function with @task")
         for each in tasks:

@@ -90,8 +90,8 @@ class UnaryWorker:
     async def _body(self, lease: pb.Lease) -> pb.Completion:
         task = self._tasks[lease.task.name]
         if task.is_async:
-            return await run_async_body(task, lease, lambda _progress: None, self._values, lambda: False)
-        return await asyncio.to_thread(run_body, task, lease, lambda _progress: None, self._values)
+            return await run_async_body(task, lease, lambda _progress: None, self._values, frozenset(), lambda: False)
+        return await asyncio.to_thread(run_body, task, lease, lambda _progress: None, self._values, frozenset())
 
     async def _extend(self, lease: pb.Lease) -> None:
         request = pb.ExtendLeasesRequest(heartbeats=[pb.Heartbeat(token=lease.token)])

@@ -69,6 +69,7 @@ class Pool:
                 limits=limits,
                 echo=settings.get("echo", False),
                 blobs=BlobSettings(address="127.0.0.1:1", folder="/nowhere"),
+                registered=frozenset(settings.get("registered", ())),
             ),
             ended=self._ended,
             progressed=lambda _attempt, progress: self.progress.append(progress),

@@ -90,5 +90,10 @@ class Executor(Protocol):
         """End every body at once and release everything."""
 
 
+def has_succeeded(completion: worker_service_pb2.Completion) -> bool:
+    """Return whether a body has come to its end without an error."""
+    return completion.WhichOneof("result") in ("outputs", "graph")
+
+
 class WorkerStartError(LacewingError):
     """The worker cannot start: what it was given to run cannot be run. The message says why and what to do."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2
-from lacewing.worker._attempt import Attempt, Executor, Ledger, Stop
+from lacewing.worker._attempt import Attempt, Executor, Ledger, Stop, has_succeeded
 from lacewing.worker._outbox import Outbox
 
 _log = logging.getLogger("lacewing.worker")
@@ -113,7 +113,7 @@ class Attempts:
         self._settle(attempt)
         if attempt.stop is Stop.TIMED_OUT and not completion.HasField("timed_out"):
             completion.timed_out.SetInParent()
-        elif attempt.stop is Stop.ABANDONED and not completion.HasField("outputs"):
+        elif attempt.stop is Stop.ABANDONED and not has_succeeded(completion):
             completion.abandoned.reason = completion.abandoned.reason or self._abandon_reason or "it was stopped"
         self._outbox.complete(completion)
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from lacewing._context import AttemptContext, attempt_context
+from lacewing._tracing import tracing
 from lacewing._values import Values
 from lacewing.errors import BlobNotFound, BlobStoreUnavailable, CallFailed, ShuttingDown, ValueTooLarge
+from lacewing.graph import Dynamic
+from lacewing.graph._trace import Trace
 from lacewing.task import AnyTask
-from lacewing.types import ConversionError
-from lacewing.v1 import execution_pb2, worker_service_pb2
+from lacewing.types import ConversionError, Converter
+from lacewing.v1 import execution_pb2, identifiers_pb2, literals_pb2, worker_service_pb2
 from lacewing.worker._stopped import AttemptStopped
 from lacewing.worker._task_error import stack_trace, task_error, user_error
 
 ReportProgress = Callable[[execution_pb2.Progress], None]
 IsStopped = Callable[[], bool]
 
+Registered: TypeAlias = frozenset[tuple[str, str]]
+"""The tasks that the worker has registered, by name and version: graphs refer to them, and bring others along."""
+
 
 def run_body(
-    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, values: Values
+    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, values: Values, registered: Registered
 ) -> worker_service_pb2.Completion:
     """Run a synchronous body to its end, whatever that is.
 
@@ -32,6 +39,7 @@ def run_body(
         lease: The attempt. Inputs that were offloaded are fetched into it.
         report: Takes the progress that the body reports.
         values: Converts inputs and outputs.
+        registered: What the worker has registered.
     """
     completion = worker_service_pb2.Completion(token=lease.token)
     interface = task.interface
@@ -39,9 +47,12 @@ def run_body(
         with values.attempt() as own:
             with _fitting_inputs():
                 arguments = own.from_literals(interface.literals_to_inputs, lease.inputs)
-            with attempt_context(_context(lease, report)):
+            trace = _trace(task, lease, own, registered)
+            with attempt_context(_context(lease, report)), tracing(trace):
                 value = task.function(**arguments)
             with _fitting_outputs():
+                if _is_graph(task, trace, value, completion):
+                    return completion
                 outputs = own.to_literals(interface.outputs_to_literals, value, interface.typed_interface.outputs)
             completion.outputs.CopyFrom(outputs)
     except AttemptStopped as stopped:
@@ -56,7 +67,12 @@ def run_body(
 
 
 async def run_async_body(
-    task: AnyTask, lease: worker_service_pb2.Lease, report: ReportProgress, values: Values, is_stopped: IsStopped
+    task: AnyTask,
+    lease: worker_service_pb2.Lease,
+    report: ReportProgress,
+    values: Values,
+    registered: Registered,
+    is_stopped: IsStopped,
 ) -> worker_service_pb2.Completion:
     """Run an asynchronous body to its end. Like `run_body`; it is stopped by cancelling the asyncio task around it."""
     completion = worker_service_pb2.Completion(token=lease.token)
@@ -67,9 +83,12 @@ async def run_async_body(
                 arguments = await own.from_literals_async(
                     interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
                 )
-            with attempt_context(_context(lease, report)):
+            trace = _trace(task, lease, own, registered)
+            with attempt_context(_context(lease, report)), tracing(trace):
                 value = await task.function(**arguments)
             with _fitting_outputs():
+                if _is_graph(task, trace, value, completion):
+                    return completion
                 outputs = await own.to_literals_async(
                     interface.outputs_to_literals,
                     value,
@@ -87,6 +106,35 @@ async def run_async_body(
         else:
             completion.error.CopyFrom(task_error(error))
     return completion
+
+
+def _trace(task: AnyTask, lease: worker_service_pb2.Lease, values: Values, registered: Registered) -> Trace | None:
+    """Return what takes note of the calls of a body; None if they run as they are, because it is not dynamic."""
+    if not isinstance(task, Dynamic):
+        return None
+
+    def identity(called: AnyTask) -> identifiers_pb2.TaskId | None:
+        if called is task:
+            return lease.task
+        if (called.name, called.exact_version) not in registered:
+            return None
+        own = called.id()
+        own.version = called.exact_version
+        return own
+
+    def store(converter: Converter, value: Any) -> literals_pb2.Literal:
+        with _reachable_blobs():
+            return values.to_literal(converter, value)
+
+    return task.trace(identity, store)
+
+
+def _is_graph(task: AnyTask, trace: Trace | None, value: Any, completion: worker_service_pb2.Completion) -> bool:
+    """Complete with the graph of the calls of a body, if it has made any; return whether it has."""
+    if not isinstance(task, Dynamic) or trace is None or trace.is_empty:
+        return False
+    completion.graph.CopyFrom(task.finish(trace, value))
+    return True
 
 
 class _RefusedError(Exception):

@@ -25,7 +25,7 @@ from lacewing._values import Values
 from lacewing.task import AnyTask
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker import _linux
-from lacewing.worker._body import ReportProgress, run_async_body, run_body
+from lacewing.worker._body import Registered, ReportProgress, run_async_body, run_body
 from lacewing.worker._frames import FrameKind, encode_frame, receive_frame
 from lacewing.worker._stopped import AttemptStopped
 
@@ -55,6 +55,7 @@ def live(
     tasks: Mapping[str, AnyTask],
     limits: ChildLimits,
     blobs: BlobSettings,
+    registered: Registered,
     zygote: int,
 ) -> NoReturn:
     """Be a child process from its fork to its end.
@@ -65,6 +66,7 @@ def live(
         tasks: what can be run, by name.
         limits: when to retire.
         blobs: how large values are stored and fetched.
+        registered: what graphs refer to.
         zygote: the id of the process that forked this one.
     """
     os.setsid()  # A group of its own, so that it can be killed with all that it starts.
@@ -76,7 +78,8 @@ def live(
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # The standard library's generator seeds itself anew after a fork; numpy's does not.
         numpy_random.seed()
-    Child(connection, tasks, limits, Values(BlobSession(Blobs(blobs["address"], None), blobs["folder"]))).run()
+    values = Values(BlobSession(Blobs(blobs["address"], None), blobs["folder"]))
+    Child(connection, tasks, limits, values, registered).run()
     os._exit(0)
 
 
@@ -97,9 +100,15 @@ class Child:
     """Runs bodies in this process, one at a time."""
 
     def __init__(
-        self, connection: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, values: Values
+        self,
+        connection: socket.socket,
+        tasks: Mapping[str, AnyTask],
+        limits: ChildLimits,
+        values: Values,
+        registered: Registered,
     ) -> None:
         self._values = values
+        self._registered = registered
         self._connection = connection
         self._tasks = tasks
         self._limits = limits
@@ -143,7 +152,7 @@ class Child:
         try:
             if task.is_async:
                 return asyncio.run(self._run_async_body(task, lease, report))
-            return run_body(task, lease, report, self._values)
+            return run_body(task, lease, report, self._values, self._registered)
         finally:
             self._in_body = False
 
@@ -155,7 +164,7 @@ class Child:
             raise AssertionError("asyncio.run runs a task")
         self._async_body = (asyncio.get_running_loop(), around)
         try:
-            return await run_async_body(task, lease, report, self._values, lambda: self._stopped)
+            return await run_async_body(task, lease, report, self._values, self._registered, lambda: self._stopped)
         finally:
             self._async_body = None
 

@@ -94,11 +94,14 @@ class Outbox:
         """Queue a result."""
         size = completion.ByteSize()
         if size > self.max_outputs_bytes:
+            code, what = (
+                ("GraphInvalid", "graph has") if completion.HasField("graph") else ("OutputsInvalid", "outputs have")
+            )
             message = (
-                f"The outputs have {size:,} bytes, and the server takes {self.max_outputs_bytes:,}. "
+                f"The {what} {size:,} bytes, and the server takes {self.max_outputs_bytes:,}. "
                 "Pass large values by reference."
             )
-            completion.error.CopyFrom(user_error("OutputsInvalid", message, recoverable=False))
+            completion.error.CopyFrom(user_error(code, message, recoverable=False))
         self._unacknowledged[completion.token] = completion
         self._queue.append(completion.token)
         self._progress.pop(completion.token, None)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from lacewing._channel import reconnect_delays
 from lacewing.task import AnyTask
 from lacewing.v1 import worker_service_pb2
-from lacewing.worker._attempt import Attempt, Ended, Progressed, WorkerStartError
+from lacewing.worker._attempt import Attempt, Ended, Progressed, WorkerStartError, has_succeeded
+from lacewing.worker._body import Registered
 from lacewing.worker._child import BlobSettings, ChildLimits
 from lacewing.worker._child_process import ChildProcess
 from lacewing.worker._frames import FrameKind
@@ -42,6 +43,8 @@ class ProcessSettings:
     """Whether to show what bodies write on the worker's standard error."""
     blobs: BlobSettings
     """How they store and fetch large values."""
+    registered: Registered
+    """What graphs refer to, and do not bring along."""
 
 
 class ProcessExecutor:
@@ -71,6 +74,7 @@ class ProcessExecutor:
             max_calls=settings.limits.max_calls,
             max_memory_bytes=settings.limits.max_memory_bytes,
             blobs=settings.blobs,
+            registered=sorted(settings.registered),
         )
         self._ended = ended
         self._progressed = progressed
@@ -232,7 +236,7 @@ class ProcessExecutor:
         attempt, child.attempt = child.attempt, None
         if attempt is not None:
             completion = child.last_words or result(attempt)
-            if child.last_words is not None and attempt.stop is None and not completion.HasField("outputs"):
+            if child.last_words is not None and attempt.stop is None and not has_succeeded(completion):
                 completion = _abandoned(attempt, _ENDED_FROM_OUTSIDE)
             completion.log_tail = child.log.take()
             if not child.leaving and self._is_ready:

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from lacewing._values import Values
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Attempt, Ended, Progressed
-from lacewing.worker._body import run_async_body, run_body
+from lacewing.worker._body import Registered, run_async_body, run_body
 
 
 class ThreadExecutor:
@@ -30,10 +30,12 @@ class ThreadExecutor:
         ended: is told the result of each attempt.
         progressed: is told the progress of bodies.
         values: converts inputs and outputs.
+        registered: what graphs refer to.
     """
 
-    def __init__(self, *, ended: Ended, progressed: Progressed, values: Values) -> None:
+    def __init__(self, *, ended: Ended, progressed: Progressed, values: Values, registered: Registered) -> None:
         self._values = values
+        self._registered = registered
         self._ended = ended
         self._progressed = progressed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,7 +85,7 @@ class ThreadExecutor:
             self._progressed(attempt, progress)
 
         completion = await run_async_body(
-            attempt.task, attempt.lease, report, self._values, lambda: attempt.stop is not None
+            attempt.task, attempt.lease, report, self._values, self._registered, lambda: attempt.stop is not None
         )
         self._tasks.discard(attempt.body)
         if self._loop is not None:
@@ -102,7 +104,7 @@ class ThreadExecutor:
         def report(progress: execution_pb2.Progress) -> None:
             self._call_on_loop(self._progressed, attempt, progress)
 
-        return run_body(attempt.task, attempt.lease, report, self._values)
+        return run_body(attempt.task, attempt.lease, report, self._values, self._registered)
 
     def _collect(self) -> None:
         # First, so that a result that is appended from here on is collected now or announced again.

@@ -24,6 +24,7 @@ from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2, worker_service_pb2_grpc
 from lacewing.worker._attempt import Attempt, Executor, Ledger, WorkerStartError
 from lacewing.worker._attempts import Attempts
+from lacewing.worker._body import Registered
 from lacewing.worker._child import BlobSettings, ChildLimits
 from lacewing.worker._outbox import Outbox
 from lacewing.worker._processes import ProcessExecutor, ProcessSettings
@@ -57,7 +58,8 @@ class Worker:
 
     Args:
         address: Where the server is, `host:port`. Default: $LACEWING_ADDRESS, else `127.0.0.1:7400`.
-        tasks: What it runs. With process isolation, each must be a global name of its module.
+        tasks: What it runs. With process isolation, each must be a global name of its module. Workflows among them are
+            only registered: the server runs them.
         slots: How many bodies it runs at a time. Default: the number of CPUs if any task runs in a child process,
             else 32.
         name: Names it for people and in records, at most 128 characters. Default: host name and process id.
@@ -77,6 +79,7 @@ class Worker:
             values and files are for bodies in threads then.
 
     Raises:
+        GraphBuildError: A workflow among the tasks cannot be built.
         ValueError: There are no tasks, two of them have the same name, they are of several projects or domains, or a
             number is out of its bounds.
     """
@@ -102,7 +105,11 @@ class Worker:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         by_name = _by_name(tasks)
-        in_processes = [task for task in tasks if (isolation or task.isolation) == "process"]
+        runnable = list(by_name.values())
+        in_processes = [task for task in runnable if (isolation or task.isolation) == "process"]
+        registered: Registered = (
+            frozenset((task.name, task.exact_version) for task in tasks) if register else frozenset()
+        )
         if slots is None:
             slots = _cpu_count() if in_processes else _THREAD_SLOTS
         for what, number, least in (("slots", slots, 1), ("max_calls", max_calls, 1), ("grace", grace, 0)):
@@ -111,7 +118,7 @@ class Worker:
         self.address = resolve_address(address)
         self.name = (name or f"{socket.gethostname()}-{os.getpid()}")[:_MAX_NAME_LENGTH]
         self.slots = slots
-        self._tasks = list(tasks)
+        self._tasks = sorted(tasks, key=lambda task: task.is_workflow)
         self._project = project
         self._domain = domain
         self._register = register
@@ -119,21 +126,23 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._credentials = credentials
         self._hello = worker_service_pb2.Hello(
-            worker=self.name, offer=_offer(tasks, project, domain, queues), labels=labels, sdk=_sdk()
+            worker=self.name, offer=_offer(runnable, project, domain, queues), labels=labels, sdk=_sdk()
         )
         self._ledger = Ledger(slots)
         self._outbox = Outbox(self._ledger)
         self._files = str(Path(tempfile.gettempdir()) / f"lacewing-worker-{secrets.token_hex(8)}")
         self._values = Values(BlobSession(Blobs(self.address, credentials), self._files))
         self._executors: dict[Isolation, Executor] = {
-            "thread": ThreadExecutor(ended=self._ended, progressed=self._progressed, values=self._values)
+            "thread": ThreadExecutor(
+                ended=self._ended, progressed=self._progressed, values=self._values, registered=registered
+            )
         }
         if in_processes:
             blobs = BlobSettings(address="" if credentials else self.address, folder=self._files)
             limits = ChildLimits(max_calls=max_calls, max_memory_bytes=max_memory_bytes)
             self._executors["process"] = ProcessExecutor(
                 in_processes,
-                ProcessSettings(warm=slots, limits=limits, echo=echo, blobs=blobs),
+                ProcessSettings(warm=slots, limits=limits, echo=echo, blobs=blobs, registered=registered),
                 ended=self._ended,
                 progressed=self._progressed,
                 failed=self._fail,
@@ -270,13 +279,18 @@ class Worker:
 
 
 def _by_name(tasks: Sequence[AnyTask]) -> dict[str, AnyTask]:
-    if not tasks:
-        raise ValueError("a worker needs at least one task to run")
+    """Return the tasks that a worker runs, which workflows are not, by name."""
     by_name: dict[str, AnyTask] = {}
     for task in tasks:
+        if task.is_reference:
+            raise ValueError(f"{task.name!r} only stands for a task that is registered elsewhere")
         if by_name.setdefault(task.name, task) is not task:
             raise ValueError(f"two tasks are named {task.name!r}; give one of them a name of its own")
-    return by_name
+    runnable = {name: task for name, task in by_name.items() if not task.is_workflow}
+    if not runnable:
+        only = ": workflows are run by the server, and registered by `lacewing register`" if by_name else ""
+        raise ValueError(f"a worker needs at least one task to run{only}")
+    return runnable
 
 
 def _offer(tasks: Sequence[AnyTask], project: str, domain: str, queues: Sequence[str]) -> worker_service_pb2.Offer:

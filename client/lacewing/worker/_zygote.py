@@ -33,6 +33,7 @@ from typing import Any, NoReturn, TypedDict
 from lacewing.task import AnyTask
 from lacewing.worker import _linux
 from lacewing.worker._attempt import WorkerStartError
+from lacewing.worker._body import Registered
 from lacewing.worker._child import BlobSettings, ChildLimits, live
 from lacewing.worker._importing import ModuleSource, find_tasks
 
@@ -49,6 +50,7 @@ class ZygoteSettings(TypedDict):
     max_calls: int
     max_memory_bytes: int | None
     blobs: BlobSettings
+    registered: list[tuple[str, str]]
 
 
 def main(descriptor: int) -> None:
@@ -79,7 +81,8 @@ def main(descriptor: int) -> None:
     if not _send(control, {"ready": True}):
         return
     limits = ChildLimits(max_calls=settings["max_calls"], max_memory_bytes=settings["max_memory_bytes"])
-    Zygote(control, tasks, limits, settings["blobs"]).run()
+    registered = frozenset((name, version) for name, version in settings["registered"])
+    Zygote(control, tasks, limits, settings["blobs"], registered).run()
 
 
 def _send(control: socket.socket, message: Mapping[str, Any]) -> bool:
@@ -95,9 +98,15 @@ class Zygote:
     """Forks children, signals them, and tells of their end."""
 
     def __init__(
-        self, control: socket.socket, tasks: Mapping[str, AnyTask], limits: ChildLimits, blobs: BlobSettings
+        self,
+        control: socket.socket,
+        tasks: Mapping[str, AnyTask],
+        limits: ChildLimits,
+        blobs: BlobSettings,
+        registered: Registered,
     ) -> None:
         self._blobs = blobs
+        self._registered = registered
         self._control = control
         self._tasks = tasks
         self._limits = limits
@@ -170,7 +179,8 @@ class Zygote:
                 own.close()
             for descriptor in self._descriptors:
                 os.close(descriptor)
-            live(socket.socket(fileno=connection), log, self._tasks, self._limits, self._blobs, zygote)
+            own = socket.socket(fileno=connection)
+            live(own, log, self._tasks, self._limits, self._blobs, self._registered, zygote)
         except BaseException:  # noqa: BLE001 nothing may get out into the stack of the zygote
             traceback.print_exc()
             sys.stderr.flush()
