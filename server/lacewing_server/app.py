@@ -33,6 +33,11 @@ from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.fleet import Fleet
+from lacewing_server.engine.graphs.closing import Closing
+from lacewing_server.engine.graphs.compiling import Compiler
+from lacewing_server.engine.graphs.driver import Graphs
+from lacewing_server.engine.graphs.reading import GraphReading
+from lacewing_server.engine.graphs.services import Services
 from lacewing_server.engine.leases import UnaryLeases
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.loops import Loops, new_server_id
@@ -137,6 +142,8 @@ class Server:
             await self._readiness.stop()
             self._shutdown.begin()
             self._streams.drain()
+            await self._graphs.stop()
+            await self._closing.stop()
             if not await self._shutdown.calls_ended(self.settings.shutdown_grace):
                 self._streams.end()
                 if not await self._shutdown.calls_ended(_LAST_SECONDS):
@@ -189,6 +196,10 @@ class Server:
         attempts.revoke, attempts.on_ready = dispatch.revoke, dispatch.on_work
         dispatch.on_progress = wakeups.progressed
         executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown, blobs)
+        closing = self._closing = Closing(store, attempts)
+        graphs = self._graphs = Graphs(Services(store, tasks, executions, attempts, wakeups), dispatch, closing)
+        compiler = Compiler(tasks)
+        attempts.compile, tasks.compile = compiler.given, compiler.compile
         cache = Cache(store, tasks, projects)
         audits = Audits(store, tasks, executions, cache, counters)
         shutdown.on_begin(audits.stop)
@@ -210,6 +221,8 @@ class Server:
             server_lease=settings.server_lease,
             reconnect_grace=settings.reconnect_grace,
             describe_workers=describe_workers,
+            on_signal=graphs.signalled,
+            look_after_graphs=(graphs.step, closing.step),
         )
         await store.start(loops.on_news, loops.on_resubscribe)
         await blob_store.start()
@@ -218,11 +231,13 @@ class Server:
         await dispatch.load_catalog()
         loops.start()
         self._loops = loops
+        graphs.start()
 
         server = grpc.aio.server(options=_OPTIONS)
         guarded = GuardedServer(server, shutdown)
+        reading = GraphReading(store, tasks, executions, graphs)
         executions_servicer = ExecutionServicer(
-            executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), cache, shutdown
+            executions, tasks, Listing(store, projects), Fleet(store, dispatch, projects), cache, reading, shutdown
         )
         unary = UnaryLeases(dispatch, attempts, tasks, shutdown)
         workers = WorkerServicer(store, projects, dispatch, attempts, unary, streams)

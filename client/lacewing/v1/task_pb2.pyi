@@ -413,6 +413,7 @@ class TaskVersion(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NONDETERMINISM_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The canonical digest of the spec, without its description and without `template.id`: 64 hexadecimal digits. Equal
     digests mean equal promises.
@@ -435,6 +436,12 @@ class TaskVersion(_message.Message):
         made. Set in the answers of `GetTask` and `ListTaskVersions`.
         """
 
+    @_builtins.property
+    def graph(self) -> Global___Graph:
+        """Output only. Of a workflow, its graph as it was compiled: what it brought along is registered, and every reference has a
+        version.
+        """
+
     def __init__(
         self,
         *,
@@ -443,10 +450,11 @@ class TaskVersion(_message.Message):
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         nondeterminism: _audit_pb2.Nondeterminism | None = ...,
+        graph: Global___Graph | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "graph", b"graph", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "graph", b"graph", "id", b"id", "nondeterminism", b"nondeterminism", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

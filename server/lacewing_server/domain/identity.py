@@ -15,8 +15,6 @@ from typing import Final
 
 ID_BYTES: Final = 12
 NONCE_BYTES: Final = 8
-GRAPH_QUEUE: Final = b"graphs\0\0\0\0\0\0"
-"""The queue in which the graphs that bodies have given wait for a server to drive them."""
 _GENERATED_NAME_LENGTH: Final = 21
 _KEY_DIGITS: Final = 32
 _NODE_MARK: Final = b"\xfd"  # a generated id begins with 0x01 until the year 2527

@@ -126,3 +126,9 @@ RATE_PERIOD_MAX_SECONDS: Final = 24 * 3600
 
 INLINE_INPUTS_BYTES: Final = 16 << 10
 """Inputs up to this size live in the execution's record; larger ones in a key that no transition rewrites."""
+
+GRAPH_DEPTH_MAX: Final = 16
+"""How deep graphs may be in each other."""
+
+ARRAY_ELEMENTS_MAX: Final = 100_000
+"""Elements of one array node."""

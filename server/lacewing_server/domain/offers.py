@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lacewing.v1 import worker_service_pb2
 from lacewing_server.domain import identity, limits, names
 from lacewing_server.domain.errors import Violations
-from lacewing_server.domain.task_version import QUEUE_DEFAULT
+from lacewing_server.domain.task_version import QUEUE_DEFAULT, WORKFLOW
 
 _ANY = "*"
 
@@ -80,6 +80,18 @@ class Offer:
         return self._pattern is not None and self._pattern.fullmatch(name) is not None
 
 
+GRAPHS: Final = QueueEntry("", "", "", "graph", "\0")
+"""The queue of graphs that bodies have given. Its label is none that a worker can offer."""
+
+
+class GraphOffer:
+    """What a server offers to run by itself: workflows, and graphs that bodies have given."""
+
+    def fits(self, entry: QueueEntry) -> bool:
+        """Whether the server may be given work of this queue."""
+        return entry.task_type == WORKFLOW or entry == GRAPHS
+
+
 def _translate(pattern: str) -> str:
     return ".*".join(re.escape(part) for part in pattern.split(_ANY))
 
@@ -88,6 +100,8 @@ def check_offer(offer: worker_service_pb2.Offer, path: str, violations: Violatio
     """Checks an offer's bounds."""
     if not 1 <= len(offer.task_types) <= limits.CODES_MAX:
         violations.add(f"{path}.task_types", f"must name 1 to {limits.CODES_MAX} task types")
+    if WORKFLOW in offer.task_types:
+        violations.add(f"{path}.task_types", f"must not name {WORKFLOW}: the servers run those")
     if len(offer.task_names) > limits.OFFER_NAMES_MAX:
         violations.add(f"{path}.task_names", f"must be at most {limits.OFFER_NAMES_MAX}")
     if len(offer.queues) > limits.CODES_MAX:

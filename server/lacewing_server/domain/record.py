@@ -24,8 +24,8 @@ TASK_LIMITED: Final = 64
 PROJECT_LIMITED: Final = 128
 """Flag: the running attempt is one of those that the project may have at a time."""
 GRAPH: Final = 256
-"""Flag: what runs is a graph, which a server drives: of a workflow from the start, of a dynamic task since its body gave
-one. Neither an attempt timeout nor losses apply to it, and it is one attempt whatever server drives it."""
+"""Flag: what runs is a graph, which a server drives: of a workflow from the start, of a dynamic task since its body
+gave one. Neither an attempt timeout nor losses apply to it, and it is one attempt whatever server drives it."""
 
 NO_SERVER: Final = bytes(8)
 """The owner of an attempt that no stream holds: a unary lease, or none at all."""

@@ -14,7 +14,7 @@ from lacewing_server.domain import limits, names
 from lacewing_server.domain.bounds import check_bounds
 from lacewing_server.domain.durations import check_duration
 from lacewing_server.domain.errors import DomainError, Violation, Violations
-from lacewing_server.domain.task_version import Defaults
+from lacewing_server.domain.task_version import WORKFLOW, Defaults
 
 _NOT_IDENTITY: Final = ("lacewing.v1.TaskSpec.description", "lacewing.v1.TaskTemplate.id")
 """Fields of a spec that say nothing about how the task runs."""
@@ -66,14 +66,26 @@ def check(project: str, domain: str, name: str, version: str, spec: task_pb2.Tas
     _check_id(project, domain, name, version, "id", violations)
     if not spec.template.type:
         violations.add("spec.template.type", "is required: it says which workers can run the task")
+    if spec.HasField("graph") != (spec.template.type == WORKFLOW):
+        what = (
+            f"is required of a task of the type {WORKFLOW}"
+            if spec.template.type == WORKFLOW
+            else (f"must be unset: only a task of the type {WORKFLOW} has one")
+        )
+        violations.add("spec.graph", what)
     if len(spec.description) > limits.DESCRIPTION_MAX:
         violations.add("spec.description", f"must have at most {limits.DESCRIPTION_MAX} characters")
     _check_metadata(spec, violations)
     _check_policy(spec.policy, violations)
     _check_interface(spec, violations)
     violations.raise_if_any()
-    digest = digest_message(spec, ignore=_NOT_IDENTITY).hex()
+    digest = digest_of(spec)
     return Checked(version or digest[:_DERIVED_VERSION_DIGITS], digest, tuple(_warnings(name, spec, defaults)))
+
+
+def digest_of(spec: task_pb2.TaskSpec) -> str:
+    """The canonical digest of a spec, 64 hexadecimal digits."""
+    return digest_message(spec, ignore=_NOT_IDENTITY).hex()
 
 
 def differences(existing: task_pb2.TaskSpec, given: task_pb2.TaskSpec) -> list[Violation]:

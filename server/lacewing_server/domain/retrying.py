@@ -23,6 +23,9 @@ LEASE_LOST: Final = "LeaseLost"
 LOSSES_EXHAUSTED: Final = "LossesExhausted"
 CANCELLED: Final = "Cancelled"
 OUTPUTS_INVALID: Final = "OutputsInvalid"
+GRAPH_INVALID: Final = "GraphInvalid"
+NODE_FAILED: Final = "NodeFailed"
+GATE_REJECTED: Final = "GateRejected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from lacewing_server.domain.durations import milliseconds
 MAX_LOSSES_DEFAULT: Final = 3
 CACHE_MAX_DEFAULT: Final = 1 << 30
 QUEUE_DEFAULT: Final = "default"
+WORKFLOW: Final = "workflow"
+"""The type of tasks that are a graph, which servers run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,28 @@ class ReadyTask:
         self.cache_version = template.metadata.discovery_version
         self.cache_ttl = milliseconds(policy.cache.ttl) or defaults.cache_ttl
         self.cache_max = defaults.cache_max
+        self.is_workflow = template.type == WORKFLOW
+        self.max_parallelism = policy.max_parallelism
         self.audit_rate = policy.cache.audit_rate if self.cached else 0.0
         self._ignored = frozenset(template.metadata.cache_ignore_input_vars)
         self._key = self._static_key()
+
+    def overridden(self, overrides: execution_pb2.NodeOverrides, defaults: Defaults) -> ReadyTask:
+        """The version as a node of a graph has it: what the node sets counts."""
+        version = task_pb2.TaskVersion()
+        version.CopyFrom(self.version)
+        metadata, given = version.spec.template.metadata, overrides.metadata
+        if given.timeout.ByteSize():
+            metadata.timeout.CopyFrom(given.timeout)
+        if given.retries.retries:
+            metadata.retries.CopyFrom(given.retries)
+        if given.HasField("cacheable"):
+            metadata.discoverable = given.cacheable
+        if given.HasField("cache_version"):
+            metadata.discovery_version = given.cache_version
+        if given.HasField("cache_serializable"):
+            metadata.cache_serializable = given.cache_serializable
+        return ReadyTask(version, defaults)
 
     def cache_key(self, inputs: literals_pb2.LiteralMap) -> bytes:
         """The key of the entry for these inputs, which are complete: defaults are filled in."""

@@ -14,10 +14,11 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, worker_service_pb2
+from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, task_pb2, worker_service_pb2
 from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying, task_errors
 from lacewing_server.domain.errors import DomainError, Violation, invalid_field
-from lacewing_server.domain.record import BIG_INPUTS, FILLS_CACHE, ExecutionRecord
+from lacewing_server.domain.offers import GRAPHS
+from lacewing_server.domain.record import BIG_INPUTS, FILLS_CACHE, GRAPH, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
@@ -51,6 +52,19 @@ def _no_revoker(token: bytes, reason: int) -> None:
     """Stands in until a dispatcher is there."""
 
 
+class Compiler(Protocol):
+    """Compiles a graph that a body gave."""
+
+    async def __call__(self, graph: task_pb2.Graph, task: ReadyTask, depth: int) -> task_pb2.Graph:
+        """Compiles the graph of an execution of the task at this depth; raises ``GRAPH_INVALID``."""
+        ...
+
+
+async def _no_compiler(graph: task_pb2.Graph, task: ReadyTask, depth: int) -> task_pb2.Graph:
+    """Stands in until a compiler is there."""
+    raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """An attempt that ended without outputs."""
@@ -74,6 +88,7 @@ class Attempts:
         self._wakeups = wakeups
         self.revoke: Revoker = _no_revoker
         self.on_ready: Callable[[bytes], None] = lambda _queue_ref: None
+        self.compile: Compiler = _no_compiler
 
     # --- completions
     # ---------------------------------------------------------------------------------------------------
@@ -109,6 +124,8 @@ class Attempts:
             error = _timeout_error(record)
             error.stack_trace = completion.timed_out.stack_trace
             await self._fail(record, task, error, completion.log_tail, timed_out=True)
+        elif result == "graph":
+            await self._expand(record, task, completion)
         elif result == "abandoned":
             why = completion.abandoned.reason or "the worker gave it back"
             await self.lose(record, lease_guard(nonce), why, revoke=False, keep_nonce=True)
@@ -155,7 +172,8 @@ class Attempts:
             entry = _entry(record, task, packed)
             status = execution_pb2.CacheInfo.STATUS_POPULATED
         attempt = b""
-        if completion.log_tail or record.failures + record.losses:
+        body_is_recorded = record.flags & GRAPH and not task.is_workflow
+        if not body_is_recorded and (completion.log_tail or record.failures + record.losses):
             attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
         outcome = Outcome(
             lifecycle.SUCCEEDED,
@@ -167,6 +185,52 @@ class Attempts:
             task.id.project,
             task.cache_max,
             keep_nonce=True,
+        )
+        self._require_done(await self._finish(record, lease_guard(record.nonce), outcome), record)
+
+    async def _expand(
+        self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion
+    ) -> None:
+        """Lets the graph that a body gave run instead of the body."""
+        try:
+            graph = await self.compile(completion.graph, task, record.execution.depth)
+        except DomainError as refusal:
+            if refusal.reason != errors_pb2.ERROR_REASON_GRAPH_INVALID:
+                raise
+            listed = "".join(f"\n{each.field}: {each.description}" for each in refusal.violations)
+            error = execution_pb2.TaskError(
+                kind=execution_pb2.TaskError.KIND_USER, code=retrying.GRAPH_INVALID, message=refusal.message + listed
+            )
+            await self._fail(record, task, error, completion.log_tail, timed_out=False)
+            refusal.metadata["execution"] = names.display_execution(record.execution.id)
+            raise
+        attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
+        how = Requeueing(attempt=attempt, keep_nonce=True, graph=graph.SerializeToString())
+        applied = await self._store.requeue(record.id, lease_guard(record.nonce), how)
+        self._require_done(applied, record)
+        self._wakeups.notify(record.id)
+        self.on_ready(GRAPHS.ref)
+
+    async def end_graph(
+        self, record: ExecutionRecord, outputs: literals_pb2.LiteralMap | None, error: execution_pb2.TaskError | None
+    ) -> None:
+        """Ends an execution whose graph has ended, with its outputs or with the error of what failed in it.
+
+        Raises:
+            DomainError: ``LEASE_LOST`` if this server no longer drives it; or that of the store.
+        """
+        task = await self._tasks.ready_for(record)
+        if outputs is not None:
+            completion = worker_service_pb2.Completion(
+                token=identity.lease_token(record.id, record.nonce), outputs=outputs
+            )
+            await self._succeed(record, task, completion)
+            return
+        assert error is not None
+        error = self._normalized(error, record)
+        attempt = self._attempt(record, _Attempt.STATE_FAILED, error, "") if task.is_workflow else b""
+        outcome = Outcome(
+            lifecycle.FAILED, error.SerializeToString(), attempt, record.cache_status, keep_nonce=True, failures=1
         )
         self._require_done(await self._finish(record, lease_guard(record.nonce), outcome), record)
 
@@ -201,6 +265,10 @@ class Attempts:
         self, record: ExecutionRecord, guard: bytes, why: str, *, revoke: bool = True, keep_nonce: bool = False
     ) -> None:
         """Records that infrastructure lost an attempt; without effect if the lease has moved on."""
+        if record.flags & GRAPH:
+            # Nothing is lost: another server goes on with what runs.
+            await self._requeue(record, guard, Requeueing())
+            return
         task = await self._tasks.ready_for(record)
         error = execution_pb2.TaskError(
             kind=execution_pb2.TaskError.KIND_SYSTEM, code=retrying.LEASE_LOST, message=why, recoverable=True

@@ -15,7 +15,7 @@ from typing import Final
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError
-from lacewing_server.domain.offers import Offer, QueueEntry
+from lacewing_server.domain.offers import GraphOffer, Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.doubts import Doubts
@@ -32,7 +32,7 @@ class Session:
     """A worker that can be given leases."""
 
     worker: str
-    offer: Offer
+    offer: Offer | GraphOffer
     on_lease: Callable[[ExecutionRecord], None]
     on_revoke: Callable[[bytes, int], None]
     unary_lease: int = 0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from lacewing.types import digest_literal_map
-from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
+from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError, Violations, invalid_field
+from lacewing_server.domain.offers import GRAPHS
 from lacewing_server.domain.record import (
     FILLS_CACHE,
+    GRAPH,
     NO_KEY,
     SERIALIZED,
     CachedOutcome,
@@ -40,13 +42,33 @@ ExecuteRequest = execution_service_pb2.ExecuteRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How an audit departs from what its task declares. Durations are milliseconds; 0: it does not."""
+class NodeOf:
+    """The node of a graph that an execution runs."""
 
-    audit: audit_pb2.AuditInfo
+    execution_id: bytes
+    """The id of the execution, which is derived from that of the parent and the path of the node."""
+    parent: bytes
+    nonce: bytes
+    """The lease under which the parent's graph is driven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an execution departs from what task and request declare. Durations are milliseconds; 0: it does not."""
+
+    own: execution_pb2.Execution = field(default_factory=execution_pb2.Execution)
+    """What is its own from the start, beyond id, task and labels: of its audit, its node, what it repeats."""
     queue_timeout: int = 0
     retention: int = 0
     max_queued: int = 0
+    node: NodeOf | None = None
+    kept_graph: bytes = b""
+    """The execution whose graph and journal it takes over, or b''."""
+    graph_of_body: bool = False
+    """Whether that graph is one that a body gave, which does not have to run again."""
+
+
+_NO_TERMS: Final = Terms()
 
 
 @dataclass(slots=True)
@@ -99,13 +121,19 @@ class Executions:
     # --- creating
     # ------------------------------------------------------------------------------------------------------
 
-    async def create(self, request: ExecuteRequest, *, record_hit: bool, terms: Terms | None = None) -> Admitted:
-        """Accepts a request, or answers it from the cache; ``terms`` are those of an audit."""
+    async def create(self, request: ExecuteRequest, *, record_hit: bool, terms: Terms = _NO_TERMS) -> Admitted:
+        """Accepts a request, or answers it from the cache.
+
+        Raises:
+            DomainError: As ``Execute``; ``LEASE_LOST`` if it is a node of a graph that this server no longer drives.
+        """
         self._shutdown.refuse()
         while True:
             task, as_latest = await self._tasks.resolve(request.task)
             if self._projects.is_archived(task.id.project):
                 await self._projects.require_active(task.id.project)
+            if terms.own.HasField("overrides"):
+                task = await self._tasks.overridden(task, terms.own.overrides)
             inputs, packed, cache_key = self._admission.check(request, task)
             if mention_blobs(packed):
                 await self._blobs.require(inputs)
@@ -134,19 +162,23 @@ class Executions:
         *,
         as_latest: bool,
         record_hit: bool,
-        terms: Terms | None,
+        terms: Terms,
         entry: _CacheInfo.Status.ValueType = _CacheInfo.STATUS_UNSPECIFIED,
     ) -> Admitted | None:
         # `entry` is what is known of the blobs of a cache entry: nothing at first; STATUS_HIT, they are there; else the
         # entry is of no use, and why.
         project, domain = task.id.project, task.id.domain
         mode = request.cache_mode or execution_pb2.CACHE_MODE_USE
-        execution_id = self._execution_id(request, project, domain)
+        execution_id = terms.node.execution_id if terms.node else self._execution_id(request, project, domain)
         name = request.name or identity.execution_name(execution_id)
         own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
         # Serialized messages that are joined are the message with the fields of both.
-        own = execution_pb2.Execution(id=own_id, labels=request.labels, audit=terms.audit if terms else None)
-        meta = own.SerializeToString() + task.meta
+        own = execution_pb2.Execution(id=own_id, labels=request.labels)
+        if mode != execution_pb2.CACHE_MODE_USE:
+            own.cache_mode = mode
+        if bound := request.max_parallelism or task.max_parallelism:
+            own.max_parallelism = bound
+        meta = own.SerializeToString() + terms.own.SerializeToString() + task.meta
         status, flags, lookup, patch = _CacheInfo.STATUS_DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
             flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
@@ -168,21 +200,21 @@ class Executions:
             execution_id,
             lifecycle.QUEUED,
             meta,
-            flags=flags | PRIORITY_FLAGS[request.priority],
+            flags=flags | PRIORITY_FLAGS[request.priority] | (GRAPH if task.is_workflow or terms.graph_of_body else 0),
             cache_status=status,
             origin=self._store.server,
             task_ref=task.ref,
-            queue_ref=task.queue_ref,
+            queue_ref=GRAPHS.ref if terms.graph_of_body else task.queue_ref,
             project_ref=task.project_ref,
             cache_key=cache_key if flags else NO_KEY,
             attempt_timeout=task.attempt_timeout,
-            queue_timeout=_lesser(task.queue_timeout, terms.queue_timeout) if terms else task.queue_timeout,
-            retention=_lesser(task.retention, terms.retention) if terms else task.retention,
+            queue_timeout=_lesser(task.queue_timeout, terms.queue_timeout),
+            retention=_lesser(task.retention, terms.retention),
             inputs=packed,
         )
         wants_record = record_hit or bool(request.name)
         deadlines = [each for each in (task.deadline, milliseconds(request.deadline)) if each]
-        session = self._dispatch.reserve(task.queue_ref)
+        session = self._dispatch.reserve(record.queue_ref)
         nonce = identity.new_nonce() if session else b""
         kind = ""
         try:
@@ -190,7 +222,7 @@ class Executions:
                 record,
                 Creation(
                     domain_index=f"{project}/{domain}",
-                    max_queued=_lesser(task.max_queued, terms.max_queued) if terms else task.max_queued,
+                    max_queued=_lesser(task.max_queued, terms.max_queued),
                     deadline=min(deadlines, default=0),
                     lookup=lookup,
                     record_hit=wants_record,
@@ -200,6 +232,9 @@ class Executions:
                     worker=session.worker.encode() if session else b"",
                     unary_lease=session.unary_lease if session else 0,
                     patch=patch,
+                    parent=terms.node.parent if terms.node else b"",
+                    parent_nonce=terms.node.nonce if terms.node else b"",
+                    kept_graph=terms.kept_graph,
                 ),
             )
             kind = created.kind
@@ -235,9 +270,16 @@ class Executions:
             self._dispatch.on_work(record.queue_ref)
         elif kind == "exists":
             assert created.record is not None
+            if terms.node is not None:  # its id says that it is the same
+                return Admitted(created.record, task, replayed=True)
             return self._replayed(created.record, task, packed)
         elif kind == "task":
             return None
+        elif kind == "orphan":
+            raise DomainError(
+                errors_pb2.ERROR_REASON_LEASE_LOST,
+                "the graph has ended, or another server drives it; begin nothing more",
+            )
         elif kind == "absent":
             raise _absent(task)
         elif kind == "full":

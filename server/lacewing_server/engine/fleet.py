@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf import json_format
 
 from lacewing.v1 import worker_service_pb2
-from lacewing_server.domain.offers import Offer, QueueEntry
+from lacewing_server.domain.offers import GraphOffer, Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import QUEUE_DEFAULT
 from lacewing_server.engine.dispatch import Dispatch
@@ -23,7 +23,7 @@ _FRESH_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    offer: Offer
+    offer: Offer | GraphOffer
     is_free: bool
 
 

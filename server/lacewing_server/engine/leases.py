@@ -32,6 +32,11 @@ def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb
     if completed is not inputs:
         inputs.CopyFrom(completed)
     lease.attempt_timeout.FromMilliseconds(record.attempt_timeout)
+    if record.execution.HasField("overrides"):
+        overrides = record.execution.overrides
+        if overrides.HasField("task"):
+            lease.overrides.CopyFrom(overrides.task)
+        lease.config.update(overrides.metadata.config)
     if record.deadline_ms:
         lease.deadline.FromMilliseconds(record.deadline_ms)
     if record.lease_expire_ms:

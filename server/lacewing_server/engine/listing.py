@@ -39,9 +39,15 @@ class Listing:
         """
         if request.task_version and not request.task_name:
             raise invalid_field("task_version", "needs task_name")
-        project, domain = await self._projects.complete(request.project, request.domain)
         keys = self._store.keys
-        if request.task_name:
+        if request.HasField("parent"):
+            parent = request.parent
+            project, domain = await self._projects.complete(parent.project, parent.domain)
+        else:
+            project, domain = await self._projects.complete(request.project, request.domain)
+        if request.HasField("parent"):
+            key = keys.child_index(identity.execution_id_of(project, domain, request.parent.name))
+        elif request.task_name:
             key = keys.task_index(identity.task_ref(project, domain, request.task_name))
         else:
             key = keys.domain_index(project, domain)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from lacewing.v1 import errors_pb2, worker_service_pb2
@@ -48,6 +48,8 @@ class Loops:
         server_lease: float,
         reconnect_grace: float,
         describe_workers: Callable[[], list[str]],
+        on_signal: Callable[[bytes], None],
+        look_after_graphs: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -60,6 +62,8 @@ class Loops:
         self._server_lease = server_lease
         self._reconnect_grace = reconnect_grace
         self._describe_workers = describe_workers
+        self._on_signal = on_signal
+        self._look_after_graphs = look_after_graphs
         self._running: list[asyncio.Task[None]] = []
         self._janitor = Janitor(store, dispatch.queues)
         self._cache_keeper = CacheKeeper(store, tasks.cache_bound)
@@ -75,6 +79,7 @@ class Loops:
             ("counters", 1.0, self._counters.flush),
             ("janitor", 1.0, self._janitor.step),
             ("cache", 1.0, self._cache_keeper.step),
+            *(("graphs", 1.0, step) for step in self._look_after_graphs),
         ):
             self._running.append(asyncio.create_task(self._every(seconds, step), name=name))
 
@@ -100,6 +105,10 @@ class Loops:
             self._dispatch.on_work(body)
         elif kind == b"u":
             self._dispatch.on_room(body)
+        elif kind == b"s":
+            self._on_signal(body)
+        elif kind == b"y":
+            self._wakeups.progressed(body)
         elif kind == b"r":
             self._dispatch.revoke(body[:20], body[20])
         elif kind == b"t":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from google.protobuf import timestamp_pb2
 
-from lacewing.v1 import audit_pb2, errors_pb2, identifiers_pb2, task_pb2
+from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, identifiers_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import identity, names, registration
 from lacewing_server.domain.bounds import stored_bounds
 from lacewing_server.domain.errors import DomainError
@@ -22,6 +22,32 @@ from lacewing_server.store.redis.store import Store
 _READY_MAX: Final = 10_000
 
 
+class Compile(Protocol):
+    """Compiles the graph of a workflow."""
+
+    async def __call__(
+        self,
+        graph: task_pb2.Graph,
+        own: identifiers_pb2.TaskId,
+        interface: interface_pb2.TypedInterface,
+        *,
+        validate_only: bool,
+    ) -> task_pb2.Graph:
+        """Compiles it, and registers what it brings along unless that is only validated; raises ``GRAPH_INVALID``."""
+        ...
+
+
+async def _no_compiler(
+    graph: task_pb2.Graph,
+    own: identifiers_pb2.TaskId,
+    interface: interface_pb2.TypedInterface,
+    *,
+    validate_only: bool,
+) -> task_pb2.Graph:
+    """Stands in until a compiler is there."""
+    raise NotImplementedError
+
+
 class Tasks:
     """The registered tasks."""
 
@@ -30,8 +56,10 @@ class Tasks:
         self._projects = projects
         self._defaults = defaults
         self._ready: dict[tuple[bytes, str], ReadyTask] = {}
+        self._overridden: dict[tuple[bytes, str, bytes], ReadyTask] = {}
         self._latest: dict[bytes, str] = {}
-        projects.on_change = self._ready.clear
+        self.compile: Compile = _no_compiler
+        projects.on_change = self._forget_ready
 
     # --- resolving ---------------------------------------------------------------------------------------------------
 
@@ -48,6 +76,10 @@ class Tasks:
             return ready, not task.version
         return await self._load(ref, project, domain, task, path), not task.version
 
+    def _forget_ready(self) -> None:
+        self._ready.clear()
+        self._overridden.clear()
+
     def forget_latest(self, task_ref: bytes) -> None:
         """Forgets which version is the latest: another may have been registered."""
         self._latest.pop(task_ref, None)
@@ -61,16 +93,40 @@ class Tasks:
         return (await self._projects.defaults(project, "", self._defaults)).cache_max
 
     def ready_of(self, record: ExecutionRecord) -> ReadyTask | None:
-        """The version that an execution runs, if it is at hand."""
-        return self._ready.get((record.task_ref, record.execution.task.version))
+        """The version that an execution runs, as it has it, if it is at hand."""
+        execution = record.execution
+        if execution.HasField("overrides"):
+            return self._overridden.get((record.task_ref, execution.task.version, _packed(execution.overrides)))
+        return self._ready.get((record.task_ref, execution.task.version))
 
     async def ready_for(self, record: ExecutionRecord) -> ReadyTask:
-        """The version that an execution runs; it exists."""
+        """The version that an execution runs, as it has it; it exists."""
         if (ready := self.ready_of(record)) is not None:
             return ready
         # Not by resolve: what runs goes on, even if its domain is no longer configured.
-        task = record.execution.task
-        return await self._load(record.task_ref, task.project, task.domain, task, "task")
+        execution, task = record.execution, record.execution.task
+        key = (record.task_ref, task.version)
+        ready = self._ready.get(key) or await self._load(record.task_ref, task.project, task.domain, task, "task")
+        return await self.overridden(ready, execution.overrides) if execution.HasField("overrides") else ready
+
+    async def pinned(self, task: identifiers_pb2.TaskId) -> ReadyTask:
+        """The version that a compiled graph refers to; it exists."""
+        ref = identity.task_ref(task.project, task.domain, task.name)
+        ready = self._ready.get((ref, task.version))
+        return ready or await self._load(ref, task.project, task.domain, task, "task")
+
+    async def overridden(self, task: ReadyTask, overrides: execution_pb2.NodeOverrides) -> ReadyTask:
+        """A version as a node of a graph has it."""
+        key = (task.ref, task.id.version, _packed(overrides))
+        found = self._overridden.get(key)
+        if found is None:
+            found = task.overridden(
+                overrides, await self._projects.defaults(task.id.project, task.id.domain, self._defaults)
+            )
+            if len(self._overridden) >= _READY_MAX:
+                self._overridden.clear()
+            self._overridden[key] = found
+        return found
 
     async def _load(self, ref: bytes, project: str, domain: str, task: identifiers_pb2.TaskId, path: str) -> ReadyTask:
         registration.check_task_id(project, domain, task.name, task.version, path)
@@ -134,6 +190,9 @@ class Tasks:
         )
         version.spec.template.ClearField("id")
         version.create_time.FromMilliseconds(self._store.now_ms())
+        if spec.HasField("graph"):
+            interface = spec.template.interface
+            version.graph.CopyFrom(await self.compile(spec.graph, version.id, interface, validate_only=validate_only))
         ready = ReadyTask(version, defaults)
         if validate_only:
             existing = await self._store.call("HGET", self._store.keys.task(ready.ref), f"v:{checked.version}")
@@ -158,6 +217,18 @@ class Tasks:
             return self._confirmed(version, reply[1]), False, checked.warnings
         self._latest.pop(ready.ref, None)
         return version, True, checked.warnings
+
+    async def confirm(self, task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec) -> None:
+        """Confirms that a version is not registered with another spec.
+
+        Raises:
+            DomainError: ``TASK_VERSION_CONFLICT``, or that of the store.
+        """
+        ref = identity.task_ref(task.project, task.domain, task.name)
+        existing = await self._store.call("HGET", self._store.keys.task(ref), f"v:{task.version}")
+        if existing is not None:
+            given = task_pb2.TaskVersion(id=task, spec=spec, digest=registration.digest_of(spec))
+            self._confirmed(given, existing)
 
     def _confirmed(self, given: task_pb2.TaskVersion, value: bytes) -> task_pb2.TaskVersion:
         existing = task_pb2.TaskVersion.FromString(value)
@@ -248,6 +319,10 @@ class Tasks:
         shown = fitting(map(len, values))
         found = [task_pb2.TaskVersion.FromString(value) for value in values[:shown]]
         return await self._marked(ref, found), int(flat[2 * shown - 1]) if len(flat) > 2 * shown else 0
+
+
+def _packed(overrides: execution_pb2.NodeOverrides) -> bytes:
+    return overrides.SerializeToString(deterministic=True)
 
 
 _FIELDS: Final = ("state", "latest", "type", "description", "versions", "create_ms", "update_ms", "marked")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from lacewing_server.domain.record import ExecutionRecord
 
@@ -46,24 +47,42 @@ class Waiter:
         return True
 
 
+class Listener(Protocol):
+    """Somebody who is told of changes of one execution, as a :class:`Waiter` is."""
+
+    revision: int
+    has_progressed: bool | None
+
+    def wake(self, record: ExecutionRecord | None) -> None:
+        """Tells of a change."""
+
+
 class Wakeups:
     """All who wait on this server."""
 
     def __init__(self) -> None:
-        self._waiters: dict[bytes, list[Waiter]] = {}
+        self._waiters: dict[bytes, list[Listener]] = {}
 
     @contextmanager
     def waiting(self, execution_id: bytes) -> Iterator[Waiter]:
         """Waits for changes of an execution; enter before reading it, so that no change is missed."""
         waiter = Waiter()
-        self._waiters.setdefault(execution_id, []).append(waiter)
+        self.listen(execution_id, waiter)
         try:
             yield waiter
         finally:
-            waiters = self._waiters[execution_id]
-            waiters.remove(waiter)
-            if not waiters:
-                del self._waiters[execution_id]
+            self.unlisten(execution_id, waiter)
+
+    def listen(self, execution_id: bytes, listener: Listener) -> None:
+        """Tells a listener of changes of an execution from now on."""
+        self._waiters.setdefault(execution_id, []).append(listener)
+
+    def unlisten(self, execution_id: bytes, listener: Listener) -> None:
+        """Tells a listener no longer."""
+        waiters = self._waiters[execution_id]
+        waiters.remove(listener)
+        if not waiters:
+            del self._waiters[execution_id]
 
     def notify(self, execution_id: bytes, record: ExecutionRecord | None = None) -> None:
         """Wakes all who wait for an execution; ``record`` spares them the reading."""

@@ -16,11 +16,13 @@ from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.executions import Admitted, Executions
 from lacewing_server.engine.fleet import Fleet
+from lacewing_server.engine.graphs.reading import GraphReading
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.paging import encode_token, fingerprint, fitting, number_position, page_size, text_position
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import Context, internal
+from lacewing_server.rpc.graphs import GraphCalls
 from lacewing_server.rpc.render import BASIC, FULL, render, render_admitted
 from lacewing_server.rpc.status import to_request_error
 
@@ -31,7 +33,7 @@ _Read: TypeAlias = (
 )
 
 
-class ExecutionServicer(ExecutionServiceServicer):
+class ExecutionServicer(GraphCalls, ExecutionServiceServicer):
     """Translates between the wire and :class:`Executions`."""
 
     def __init__(
@@ -41,9 +43,11 @@ class ExecutionServicer(ExecutionServiceServicer):
         listing: Listing,
         fleet: Fleet,
         cache: Cache,
+        reading: GraphReading,
         shutdown: Shutdown,
     ) -> None:
         self._executions = executions
+        self._reading = reading
         self._cache = cache
         self._tasks = tasks
         self._listing = listing
@@ -179,8 +183,16 @@ class ExecutionServicer(ExecutionServiceServicer):
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
         """Streams an execution after each change."""
         _check(request)
+        seen: dict[str, bytes] = {}
         async for record in self._executions.watch(request.id, request.after_revision):
-            yield pb.WatchExecutionResponse(execution=await self._render(record, request.view, plain=request.plain))
+            execution = await self._render(record, request.view, plain=request.plain)
+            told = False
+            if request.nodes:
+                async for nodes in self._changed_nodes(record, seen):
+                    yield pb.WatchExecutionResponse(execution=execution, nodes=nodes)
+                    told = True
+            if not told:
+                yield pb.WatchExecutionResponse(execution=execution)
 
     async def ListExecutions(  # noqa: N802 - the RPC's name
         self,
@@ -193,7 +205,7 @@ class ExecutionServicer(ExecutionServiceServicer):
         records, following = await self._listing.page(request, text_position(request.page_token, mark), size)
         view = request.view or BASIC
         return pb.ListExecutionsResponse(
-            executions=[await self._render(record, view, plain=False) for record in records],
+            executions=[await self._render(record, view, plain=False, summarized=False) for record in records],
             next_page_token=encode_token(mark, following) if following else "",
         )
 
@@ -233,7 +245,9 @@ class ExecutionServicer(ExecutionServiceServicer):
             raise
         return admitted
 
-    async def _render(self, record: ExecutionRecord, view: int, *, plain: bool) -> execution_pb2.Execution:
+    async def _render(
+        self, record: ExecutionRecord, view: int, *, plain: bool, summarized: bool = True
+    ) -> execution_pb2.Execution:
         task = await self._tasks.ready_for(record)
         execution = render(record, task, full=view != BASIC, plain=plain)
         if record.state == lifecycle.QUEUED and not record.not_before_ms:
@@ -241,6 +255,8 @@ class ExecutionServicer(ExecutionServiceServicer):
         progress = self._executions.progress(record)
         if progress is not None:
             execution.progress.CopyFrom(progress)
+        if summarized and (summary := await self._reading.summary(record)) is not None:
+            execution.graph.CopyFrom(summary)
         return execution
 
 

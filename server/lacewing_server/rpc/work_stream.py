@@ -132,7 +132,7 @@ class WorkStreams:
                 continue
             worker = pb.Worker(
                 worker=session.worker,
-                offer=session.offer.message,
+                offer=session.hello.offer,
                 labels=session.hello.labels,
                 sdk=session.hello.sdk,
                 server=self._store.server.hex(),

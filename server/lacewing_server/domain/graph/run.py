@@ -1,8 +1,8 @@
-"""How a graph runs: where each node stands, and which may begin. Pure: what happens is told, what is to be done is asked.
+"""How a graph runs: where each node stands, and which may begin. Pure: it is told what happens, and asked what to do.
 
-Theory of operation. A node is PENDING until all nodes it waits for have succeeded; then it is *ready*, and whoever drives
-the graph begins it. A node inside a branch becomes ready when the branch chooses it, and its end is the end of the branch.
-Each end costs time in proportion to the nodes that wait for it, whatever the size of the graph.
+Theory of operation. A node is PENDING until all nodes it waits for have succeeded; then it is *ready*, and whoever
+drives the graph begins it. A node inside a branch becomes ready when the branch chooses it, and its end is the end of
+the branch. Each end costs time in proportion to the nodes that wait for it, whatever the size of the graph.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class Run:
     def is_stopped(self) -> bool:
         """Whether nothing more begins because a node has failed."""
         return self.has_failed and not self._goes_on_after_failure
+
+    def is_active(self, index: int) -> bool:
+        """Whether a node has begun and not ended."""
+        return self.states[index] == RUNNING
 
     def begin(self) -> int:
         """Begins a node that is ready; there is one."""
@@ -133,10 +137,12 @@ class Elements:
         """
         self.width = width
         self.states = bytearray([PENDING]) * width
-        self._needed = needed
+        self.needed = needed
         self._parallelism = parallelism or width
         self._runs_all = runs_all
         self._next = 0
+        self.is_stopped = False
+        """Whether none begins any more."""
         self.active = 0
         self.succeeded = 0
         self.failed = 0
@@ -144,12 +150,14 @@ class Elements:
     @property
     def has_ready(self) -> bool:
         """Whether an element may begin."""
-        return self._next < self.width and self.active < self._parallelism and (self._runs_all or not self.is_lost)
+        if self.is_stopped or self._next == self.width or self.active >= self._parallelism:
+            return False
+        return self._runs_all or not self.is_lost
 
     @property
     def is_lost(self) -> bool:
         """Whether it is certain that too few succeed."""
-        return self.width - self.failed < self._needed
+        return self.width - self.failed < self.needed
 
     @property
     def is_over(self) -> bool:
@@ -172,3 +180,7 @@ class Elements:
             self.succeeded += 1
         else:
             self.failed += 1
+
+    def stop(self) -> None:
+        """Lets none begin any more."""
+        self.is_stopped = True

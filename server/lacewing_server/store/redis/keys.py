@@ -19,7 +19,7 @@ key                    type         content
 ``ix:<task ref>``      zset         executions of a task by time of creation
 ``ix:<project/domain>`` zset        executions of a domain by time of creation
 ``ix:<id>``            zset         executions of the nodes of an execution's graph by time of creation
-``g:<id>``             hash         an execution's graph (``spec``, of a dynamic task) and the journal of what was decided in it
+``g:<id>``             hash         the graph of a dynamic task (``spec``); the journal of a graph
 ``gx``                 zset         executions that have ended, and of whose graph something may still run, by that time
 ``m:<cache key>``      string       cache entry: pending (holder) or done (outputs, producer)
 ``mw:<cache key>``     list         executions that wait for a pending entry

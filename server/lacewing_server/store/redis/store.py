@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from lacewing.v1 import errors_pb2
-from lacewing_server.domain import identity
 from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.offers import GRAPHS
 from lacewing_server.domain.record import BIG_INPUTS, CachedOutcome, ExecutionRecord
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.address import Address
@@ -427,7 +427,7 @@ class Store:
             b"1" if how.keep_nonce else b"",
             bytes([how.revoke_reason]),
             how.graph,
-            identity.GRAPH_QUEUE,
+            GRAPHS.ref,
             bulk=len(how.graph) > codec.BULK_BYTES,
         )
         return self._applied(execution_id, reply)

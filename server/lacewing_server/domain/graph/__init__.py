@@ -1,0 +1,1 @@
+"""Graphs: what they must be, how values flow in them, how they run. Pure."""

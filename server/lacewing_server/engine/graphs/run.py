@@ -1,0 +1,471 @@
+"""One graph that this server drives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from typing import Final
+
+from lacewing.v1 import errors_pb2, execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, workflow_pb2
+from lacewing_server.domain import lifecycle, names, retrying
+from lacewing_server.domain.errors import DomainError
+from lacewing_server.domain.graph.arrays import Array, ArrayError
+from lacewing_server.domain.graph.bindings import BindingError
+from lacewing_server.domain.graph.conditions import ConditionError, holds
+from lacewing_server.domain.graph.plan import Plan, PlanNode
+from lacewing_server.domain.graph.references import overrides_of, reference_of
+from lacewing_server.domain.graph.run import Run
+from lacewing_server.domain.graph.statuses import END_STATES, paths_of, summary_of
+from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.graphs.children import Child, Children
+from lacewing_server.engine.graphs.gates import Gates
+from lacewing_server.engine.graphs.journal import Journal
+from lacewing_server.engine.graphs.services import Services
+from lacewing_server.engine.graphs.values import Values
+
+_BEGINNING_MAX: Final = 256
+"""How many nodes are begun at a time: what is created together goes to Redis together."""
+_AGAIN_SECONDS: Final = 0.5
+_PASSING: Final = frozenset(
+    {
+        errors_pb2.ERROR_REASON_STORE_UNAVAILABLE,
+        errors_pb2.ERROR_REASON_STORE_FULL,
+        errors_pb2.ERROR_REASON_QUEUE_FULL,
+        errors_pb2.ERROR_REASON_BLOB_STORE_UNAVAILABLE,
+    }
+)
+"""Reasons for which a node is not begun yet, but later."""
+_ENDING: Final = frozenset({errors_pb2.ERROR_REASON_LEASE_LOST, errors_pb2.ERROR_REASON_SHUTTING_DOWN})
+"""Reasons for which this server drives the graph no longer."""
+_Unit = tuple[int, int | None]
+"""A node; and of an array one of its elements, or None for the array itself."""
+_FAILED: Final = execution_pb2.TaskError.KIND_USER
+
+
+class GraphRun:
+    """Drives one graph from where it stands to its end."""
+
+    def __init__(
+        self, services: Services, record: ExecutionRecord, task: ReadyTask, plan: Plan, journal: Journal
+    ) -> None:
+        self.record = record
+        self._services = services
+        self._task = task
+        self._plan = plan
+        policy = plan.graph.workflow.metadata.on_failure
+        goes_on = policy == workflow_pb2.WorkflowMetadata.ON_FAILURE_POLICY_FAIL_AFTER_EXECUTABLE_NODES_COMPLETE
+        self._run = Run(plan, goes_on_after_failure=goes_on)
+        self._changed = asyncio.Event()
+        self._journal = journal
+        self._children = Children(services.store, services.executions, services.attempts, services.wakeups, record)
+        inputs = literals_pb2.LiteralMap.FromString(record.inputs)
+        self._values = Values(plan, task.inputs.complete(inputs), self._children)
+        self._gates = Gates(services.store, self._journal, self._changed.set)
+        self._arrays: dict[int, Array] = {}
+        self._array_errors: dict[int, tuple[ExecutionRecord | None, execution_pb2.TaskError]] = {}
+        """The first error of the elements of an array, and their execution."""
+        self._gate_inputs: dict[int, literals_pb2.LiteralMap] = {}
+        self._held: deque[_Unit] = deque()
+        """Executions that `max_parallelism` holds back."""
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._working = 0
+        """Executions that are being begun or have begun and not ended."""
+        self._most = record.execution.max_parallelism or len(plan.nodes) + 1_000_000
+        self._news: list[tuple[Child, ExecutionRecord | None]] = []
+        self._error: execution_pb2.TaskError | None = None
+        self._failed_path = ""
+        self._fault: Exception | None = None
+        self._has_news = True
+
+    async def drive(self) -> None:
+        """Drives the graph to its end, and ends its execution.
+
+        Raises:
+            DomainError: ``LEASE_LOST`` or ``SHUTTING_DOWN``: this server drives it no longer.
+        """
+        try:
+            await self._restore()
+            while True:
+                self._begin_what_may()
+                if self._run.is_over and not self._beginning:
+                    break
+                await self._changed.wait()
+                self._changed.clear()
+                await self._take_news()
+                if self._fault is not None:
+                    raise self._fault
+            await self._conclude()
+        finally:
+            for task in self._beginning:
+                task.cancel()
+            self._gates.close()
+            self._children.forget_all()
+
+    def signalled(self) -> None:
+        """A gate may have been answered."""
+        self._changed.set()
+
+    def summary(self) -> execution_pb2.GraphSummary:
+        """How far the graph is."""
+        return summary_of(self._run.states, {index: each.elements.states for index, each in self._arrays.items()})
+
+    @property
+    def waits_for_answers(self) -> bool:
+        """Whether a gate waits to be answered."""
+        return self._gates.is_waiting
+
+    async def look_after(self, now: float) -> None:
+        """Tells how far the graph is, and keeps what nodes have given for as long as it may need that."""
+        if self._has_news:
+            self._has_news = False
+            await self._journal.summarize(self.summary())
+        await self._children.keep(now)
+
+    # --- beginning ---------------------------------------------------------------------------------------------------
+
+    async def _restore(self) -> None:
+        """Finds what a server that drove the graph before has left."""
+        if self.record.execution.HasField("retry_of") or await self._journal.has_children():
+            await self._children.find(list(paths_of(self._plan, self._journal.known)))
+
+    def _begin_what_may(self) -> None:
+        while len(self._beginning) < _BEGINNING_MAX:
+            unit = self._next()
+            if unit is None:
+                return
+            task = asyncio.create_task(self._begin(*unit))
+            self._beginning.add(task)
+            task.add_done_callback(self._begun)
+
+    def _next(self) -> _Unit | None:
+        """What to begin next, if anything may."""
+        if self._held and self._working < self._most:
+            self._working += 1
+            return self._held.popleft()
+        while self._run.has_ready:
+            index = self._run.begin()
+            if reference_of(self._plan.nodes[index].node) is None:
+                return index, None
+            if self._working < self._most:
+                self._working += 1
+                return index, None
+            self._held.append((index, None))
+        if self._working < self._most and not self._run.is_stopped:
+            for index, array in self._arrays.items():
+                if array.elements.has_ready:
+                    self._working += 1
+                    return index, array.elements.begin()
+        return None
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning.discard(task)
+        self._changed.set()
+
+    async def _begin(self, index: int, element: int | None) -> None:
+        node = self._plan.nodes[index]
+        while True:
+            try:
+                if element is not None:
+                    await self._begin_element(node, element)
+                elif reference_of(node.node) is not None:
+                    await self._begin_task(node)
+                else:
+                    await self._begin_other(node)
+            except (BindingError, ConditionError, ArrayError) as error:
+                await self._fail_here(node, element, str(error))
+            except DomainError as refusal:
+                if refusal.reason in _PASSING:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    continue
+                if refusal.reason in _ENDING:
+                    self._fault = refusal
+                else:
+                    await self._fail_here(node, element, refusal.message)
+            except Exception as error:  # noqa: BLE001 - told to whoever drives
+                self._fault = error
+            return
+
+    @staticmethod
+    def _reference(node: PlanNode) -> identifiers_pb2.TaskId:
+        reference = reference_of(node.node)
+        assert reference is not None
+        return reference
+
+    async def _begin_task(self, node: PlanNode) -> None:
+        task = await self._services.tasks.pinned(self._reference(node))
+        inputs = await self._values.resolved(node.node.inputs, task.input_variables.variables)
+        child = Child(self._children.id_of(node.node.id), node.index, None, self._tell)
+        overrides = overrides_of(node.node)
+        await self._begin_child(node.node.id, child, task, inputs, overrides)
+
+    async def _begin_element(self, node: PlanNode, element: int) -> None:
+        inner = node.node.array_node.node
+        path = f"{node.node.id}/{element}"
+        child = Child(self._children.id_of(path), node.index, element, self._tell)
+        task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
+        inputs = self._arrays[node.index].inputs_of(element)
+        await self._begin_child(path, child, task, inputs, overrides_of(inner))
+
+    async def _begin_child(
+        self,
+        path: str,
+        child: Child,
+        task: ReadyTask,
+        inputs: literals_pb2.LiteralMap,
+        overrides: execution_pb2.NodeOverrides | None,
+    ) -> None:
+        record = await self._children.begin(path, child, task.id, inputs, overrides)
+        if lifecycle.is_terminal(record.state):
+            child.id = record.id
+            self._tell(child, record)
+        elif self._is_stopping(child):
+            await self._children.cancel([child], "another node of the graph has failed")
+
+    def _is_stopping(self, child: Child) -> bool:
+        array = self._arrays.get(child.index) if child.element is not None else None
+        return self._run.is_stopped or (array is not None and array.is_given_up)
+
+    async def _begin_other(self, node: PlanNode) -> None:
+        kind = node.node.WhichOneof("target")
+        if kind == "branch_node":
+            inputs = await self._values.resolved(node.node.inputs, {})
+            await self._choose(node, inputs)
+        elif kind == "array_node":
+            task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
+            inputs = await self._values.resolved(node.node.inputs, _lists_too(task.input_variables, node.node))
+            array = Array(node.node.array_node, inputs)
+            await self._journal.note(f"width:{node.node.id}", array.width)
+            self._arrays[node.index] = array
+            if not array.width:
+                await self._end_array(node, array)
+        else:
+            self._gate_inputs[node.index] = await self._values.resolved(node.node.inputs, {})
+            await self._gates.reach(node.index, node.node)
+
+    async def _choose(self, node: PlanNode, inputs: literals_pb2.LiteralMap) -> None:
+        block = node.node.branch_node.if_else
+        field = f"branch:{node.node.id}"
+        if field in self._journal.known:
+            choice = int(self._journal.known[field])
+        else:
+            blocks = (block.case, *block.other)
+            given = dict(inputs.literals)
+            choice = next((i for i, each in enumerate(blocks) if holds(each.condition, given)), len(blocks))
+            if choice == len(blocks) and block.WhichOneof("default") == "error":
+                self._run.choose(node.index, None)
+                await self._fail_here(node, None, block.error.message or "no condition of the branch holds")
+                return
+            choice = int(await self._journal.note(field, choice))
+        self._run.choose(node.index, node.inner[choice])
+
+    # --- ending ------------------------------------------------------------------------------------------------------
+
+    def _tell(self, child: Child, record: ExecutionRecord | None) -> None:
+        self._news.append((child, record))
+        self._changed.set()
+
+    async def _take_news(self) -> None:
+        news, self._news = self._news, []
+        unknown = [child.id for child, record in news if record is None]
+        read = await self._children.read(dict.fromkeys(unknown)) if unknown else {}
+        for child, told in news:
+            record = told
+            if record is None:
+                if child.id not in read:
+                    continue  # It cannot be read here.
+                record = read[child.id]
+                if record is not None and not lifecycle.is_terminal(record.state):
+                    child.revision = record.revision
+                    continue
+            if child.ended:
+                continue
+            child.ended = True
+            self._children.forget(child)
+            self._working -= 1
+            await self._child_ended(child, record)
+        for index in self._gates.take_slept():
+            await self._pass_gate(index, literals_pb2.LiteralMap())
+        if self._gates.is_waiting:
+            for index, answer in await self._gates.answered():
+                await self._answer(index, answer)
+        if news:
+            self._has_news = True
+            self._services.on_change(self.record.id)
+
+    async def _child_ended(self, child: Child, record: ExecutionRecord | None) -> None:
+        node = self._plan.nodes[child.index]
+        outputs = None
+        state, error = END_STATES[lifecycle.FAILED], None
+        if record is None:
+            error = execution_pb2.TaskError(kind=execution_pb2.TaskError.KIND_SYSTEM, message="its execution is gone")
+        else:
+            state = END_STATES[record.state]
+            self._children.retentions[record.id] = record.retention
+            if record.state == lifecycle.SUCCEEDED:
+                outputs = literals_pb2.LiteralMap.FromString(record.outcome)
+            else:
+                error = execution_pb2.TaskError.FromString(record.outcome)
+        if child.element is None:
+            if outputs is not None and record is not None:
+                self._values.put(child.index, outputs, len(record.outcome), record.id)
+                self._succeed(child.index)
+            else:
+                await self._fail(node, node.node.id, state, record, error)
+            return
+        array = self._arrays[child.index]
+        array.elements.end(child.element, state)
+        array.outputs[child.element] = outputs
+        if error is not None:
+            self._array_errors.setdefault(node.index, (record, error))
+        if array.elements.is_lost and not node.node.array_node.run_all_sub_nodes and not array.is_given_up:
+            array.is_given_up = True
+            await self._cancel(node.index, "too few elements of the array can succeed")
+        if array.elements.is_over:
+            await self._end_array(node, array)
+
+    async def _end_array(self, node: PlanNode, array: Array) -> None:
+        if array.elements.is_stopped:
+            self._run.fail(node.index, END_STATES[lifecycle.CANCELLED])
+            self._changed.set()
+            return
+        if array.elements.is_lost:
+            elements = array.elements
+            note = f"{elements.failed} of {elements.width} elements failed, {elements.needed} must succeed"
+            record, error = self._array_errors[node.index]
+            await self._fail(node, node.node.id, END_STATES[lifecycle.FAILED], record, error, note)
+            return
+        task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
+        outputs = array.gathered(task.output_variables.variables)
+        array.outputs.clear()
+        self._values.put(node.index, outputs, 0, None)
+        self._succeed(node.index)
+
+    def _succeed(self, index: int) -> None:
+        ended = self._run.succeed(index)
+        for inner, branch in itertools.pairwise(ended):
+            self._values.put_choice(branch, inner)
+        self._changed.set()
+
+    async def _answer(self, index: int, answer: literals_pb2.Literal) -> None:
+        gate = self._plan.nodes[index].node.gate_node
+        if gate.WhichOneof("condition") == "signal":
+            outputs = literals_pb2.LiteralMap()
+            outputs.literals[gate.signal.output_variable_name].CopyFrom(answer)
+            await self._pass_gate(index, outputs)
+        elif answer.scalar.primitive.boolean:
+            await self._pass_gate(index, self._gate_inputs[index])
+        else:
+            await self._fail_here(self._plan.nodes[index], None, "it was not approved", retrying.GATE_REJECTED)
+
+    async def _pass_gate(self, index: int, outputs: literals_pb2.LiteralMap) -> None:
+        await self._journal.note(f"ended:{self._plan.nodes[index].node.id}", self._services.store.now_ms())
+        self._values.put(index, outputs, outputs.ByteSize(), None)
+        self._succeed(index)
+
+    async def _fail_here(
+        self, node: PlanNode, element: int | None, message: str, code: str = retrying.NODE_FAILED
+    ) -> None:
+        """Fails a node, or an element, that has no execution."""
+        error = execution_pb2.TaskError(kind=_FAILED, code=code, message=message)
+        error.time.FromMilliseconds(self._services.store.now_ms())
+        path = node.node.id if element is None else f"{node.node.id}/{element}"
+        with contextlib.suppress(DomainError):  # It is for those who look; it fails without it.
+            await self._journal.note(f"failed:{path}", error.SerializeToString())
+        if element is None:
+            if reference_of(node.node) is not None:
+                self._working -= 1
+            await self._fail(node, path, END_STATES[lifecycle.FAILED], None, error)
+            return
+        child = Child(b"", node.index, element, self._tell)
+        failed = ExecutionRecord(b"", lifecycle.FAILED, b"", outcome=error.SerializeToString())
+        self._tell(child, failed)
+
+    async def _fail(
+        self,
+        node: PlanNode,
+        path: str,
+        state: int,
+        record: ExecutionRecord | None,
+        cause: execution_pb2.TaskError | None,
+        note: str = "",
+    ) -> None:
+        if self._error is None:
+            cause = cause or execution_pb2.TaskError(kind=_FAILED, code=retrying.NODE_FAILED)
+            self._failed_path = path
+            what = f"node {path}"
+            if record is not None and record.meta:
+                what += f" (execution {names.display_execution(record.execution.id)})"
+            message = f"{what} failed: {note or cause.message}"
+            code = cause.code if cause.code == retrying.GATE_REJECTED else retrying.NODE_FAILED
+            self._error = execution_pb2.TaskError(kind=cause.kind, code=code, message=message, cause=cause)
+        was_stopped = self._run.is_stopped
+        self._run.fail(node.index, state)
+        self._changed.set()
+        if self._run.is_stopped and not was_stopped:
+            for index, element in self._held:
+                if element is None:
+                    self._run.fail(index, END_STATES[lifecycle.CANCELLED])
+            self._held.clear()
+            for index in self._gates.close():
+                self._run.fail(index, END_STATES[lifecycle.CANCELLED])
+            for array_index, array in self._arrays.items():
+                array.elements.stop()
+                if array.elements.is_over and self._run.is_active(array_index):
+                    self._run.fail(array_index, END_STATES[lifecycle.CANCELLED])
+            await self._cancel(None, "another node of the graph has failed")
+
+    async def _cancel(self, index: int | None, why: str) -> None:
+        """Cancels the executions of a node, or all."""
+        living = [child for child in self._children.living.values() if index is None or child.index == index]
+        await self._children.cancel(living, why)
+
+    async def _conclude(self) -> None:
+        """Ends the execution."""
+        outputs: literals_pb2.LiteralMap | None = None
+        if not self._run.has_failed:
+            try:
+                outputs = await self._values.resolved(self._plan.outputs, self._task.output_variables.variables)
+            except BindingError as error:
+                self._error = execution_pb2.TaskError(kind=_FAILED, code=retrying.NODE_FAILED, message=str(error))
+        elif self._plan.failure is not None:
+            await self._run_failure_node(self._plan.failure)
+        while True:
+            try:
+                await self._journal.summarize(self.summary())
+                await self._services.attempts.end_graph(self.record, outputs, self._error)
+            except DomainError as refusal:
+                if refusal.reason in _PASSING:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    continue
+                if refusal.reason == errors_pb2.ERROR_REASON_LEASE_LOST:
+                    raise
+                # The outputs do not fit: that is recorded as the end.
+            return
+
+    async def _run_failure_node(self, node: PlanNode) -> None:
+        """Runs the node that follows a failure; what comes of it changes nothing."""
+        task = await self._services.tasks.pinned(self._reference(node))
+        bindings = [each for each in node.node.inputs if each.var != "err"]
+        inputs = await self._values.resolved(bindings, task.input_variables.variables)
+        if "err" in task.input_variables.variables and self._error is not None:
+            error = literals_pb2.Error(failed_node_id=self._failed_path, message=self._error.message)
+            inputs.literals["err"].scalar.error.CopyFrom(error)
+        child = Child(self._children.id_of(node.node.id), node.index, None, self._tell)
+        record = await self._children.begin(node.node.id, child, task.id, inputs, overrides_of(node.node))
+        self._news.clear()
+        while not lifecycle.is_terminal(record.state):
+            await self._changed.wait()
+            self._changed.clear()
+            read = (await self._children.read([child.id])).get(child.id)
+            if read is None:
+                return
+            record = read
+
+
+def _lists_too(variables: interface_pb2.VariableMap, node: workflow_pb2.Node) -> dict[str, interface_pb2.Variable]:
+    """The variables of an array: its own inputs are checked as elements when these begin."""
+    bound = set(node.array_node.bound_inputs)
+    return {name: each for name, each in variables.variables.items() if name in bound}
