@@ -1,8 +1,8 @@
 """Lacewing: typed, versioned, retried, timed out and memoized tasks over gRPC.
 
 Declare tasks with `task`, and graphs of them with `dynamic` and `workflow`; run them with `Client` (or
-`lacewing.sync.Client`), and serve them with `lacewing.worker.Worker`. What can go wrong is in `lacewing.errors`; for tests
-there is `lacewing.testing`.
+`lacewing.sync.Client`), and serve them with `lacewing.worker.Worker`. What can go wrong is in `lacewing.errors`; for
+tests there is `lacewing.testing`.
 """
 
 from __future__ import annotations

@@ -32,9 +32,15 @@ Bind = Callable[["Promise"], str]
 class Condition:
     """What holds or does not when the graph runs: made by comparing a promise, joined with `&` and `|`."""
 
-    def __init__(self, words: str, expression: Callable[[Bind], workflow_pb2.BooleanExpression]) -> None:
+    def __init__(
+        self,
+        words: str,
+        expression: Callable[[Bind], workflow_pb2.BooleanExpression],
+        joined: tuple[_Conjunction.LogicalOperator.ValueType, list[Condition]] | None = None,
+    ) -> None:
         self._words = words
         self._expression = expression
+        self._joined = joined
 
     def expression(self, bind: Bind) -> workflow_pb2.BooleanExpression:
         """Return it as the graph says it."""
@@ -44,10 +50,10 @@ class Condition:
         return f"<condition {self._words}>"
 
     def __and__(self, other: object) -> Condition:
-        return self._joined("&", _Conjunction.LOGICAL_OPERATOR_AND, other)
+        return self._join("&", _Conjunction.LOGICAL_OPERATOR_AND, other)
 
     def __or__(self, other: object) -> Condition:
-        return self._joined("|", _Conjunction.LOGICAL_OPERATOR_OR, other)
+        return self._join("|", _Conjunction.LOGICAL_OPERATOR_OR, other)
 
     def __bool__(self) -> NoReturn:
         raise PromiseUsedAsValueError(
@@ -58,19 +64,29 @@ class Condition:
     def __invert__(self) -> NoReturn:
         raise PromiseUsedAsValueError(f"{self!r} cannot be inverted: compare the other way round")
 
-    def _joined(self, symbol: str, operator: _Conjunction.LogicalOperator.ValueType, other: object) -> Condition:
+    def _join(self, symbol: str, operator: _Conjunction.LogicalOperator.ValueType, other: object) -> Condition:
         right = condition_of(other)
+        parts = [*self._parts(operator), *right._parts(operator)]  # noqa: SLF001 of the same class
+        words = f"({self._words}) {symbol} ({right._words})"  # noqa: SLF001
+        return Condition(words, lambda bind: _balanced(operator, parts, bind), (operator, parts))
 
-        def expression(bind: Bind) -> workflow_pb2.BooleanExpression:
-            return workflow_pb2.BooleanExpression(
-                conjunction=_Conjunction(
-                    operator=operator,
-                    left_expression=self.expression(bind),
-                    right_expression=right.expression(bind),
-                )
-            )
+    def _parts(self, operator: _Conjunction.LogicalOperator.ValueType) -> list[Condition]:
+        return self._joined[1] if self._joined is not None and self._joined[0] == operator else [self]
 
-        return Condition(f"({self._words}) {symbol} ({right._words})", expression)  # noqa: SLF001 of the same class
+
+def _balanced(
+    operator: _Conjunction.LogicalOperator.ValueType, parts: list[Condition], bind: Bind
+) -> workflow_pb2.BooleanExpression:
+    """Join conditions as a balanced tree: messages that nest more than 100 deep cannot be read."""
+    if len(parts) == 1:
+        return parts[0].expression(bind)
+    middle = len(parts) // 2
+    conjunction = _Conjunction(
+        operator=operator,
+        left_expression=_balanced(operator, parts[:middle], bind),
+        right_expression=_balanced(operator, parts[middle:], bind),
+    )
+    return workflow_pb2.BooleanExpression(conjunction=conjunction)
 
 
 def condition_of(value: object) -> Condition:
