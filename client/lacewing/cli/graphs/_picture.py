@@ -116,16 +116,14 @@ def _level(
 
 def _box(item: Item, key: str, inside: Picture) -> Box:
     status = item.status
-    is_array = status.kind == NodeStatus.KIND_ARRAY
-    tally = item.tally if is_array else Counter[State.ValueType]()
+    tally = item.tally
     cache = f"cache {cache_word(status)}" if cache_word(status) in {"hit", "populated"} else ""
     attempts = f"{status.attempt_count} attempts" if status.attempt_count > 1 else ""
     notes = [
         key,
         task_text(status.task) if status.HasField("task") else "",
         execution_text(status.execution) if status.HasField("execution") else "",
-        tally_text(tally),
-        status.state_reason,
+        tally_text(tally) or status.state_reason,
         error_line(status),
         *(f"{part.status.path} {error_line(part.status)}" for part in _troubled(item)),
     ]

@@ -159,9 +159,9 @@ def _note(item: Item) -> Text:
     parts: list[Text] = []
     if error_line(status):
         parts.append(styled(error_line(status), "red"))
-    if status.kind == NodeStatus.KIND_ARRAY and item.tally:
+    if item.tally:
         parts.append(Text(tally_text(item.tally)))
-    if status.state_reason:
+    elif status.state_reason:
         parts.append(styled(status.state_reason))
     if status.upstream_node_ids:
         parts.append(styled(f"after {', '.join(status.upstream_node_ids)}", "dim"))

@@ -58,7 +58,9 @@ class Item:
 
     @property
     def tally(self) -> Counter[State.ValueType]:
-        """Of an array, how many elements are in each state; those that are not known are pending."""
+        """Of an array, how many elements are in each state; those that are not known are pending. Else empty."""
+        if self.status.kind != NodeStatus.KIND_ARRAY:
+            return Counter()
         counts = Counter(part.status.state for part in self.parts)
         unknown = self.status.element_count - len(self.parts)
         if unknown > 0:
