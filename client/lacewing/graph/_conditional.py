@@ -193,8 +193,8 @@ class _TracedChoice:
     def _body(self, call: _Call) -> workflow_pb2.Node:
         with self._trace.branch_body() as made:
             given = call()
-        is_part = not isinstance(given, OfNode) or (isinstance(given, Promise) and path_of(given) != ())
-        if len(made) != 1 or is_part or handle_of(given, "then") is not made[0]:
+        is_one = len(made) == 1 and isinstance(given, OfNode) and handle_of(given, "then") is made[0]
+        if not is_one or (isinstance(given, Promise) and (path_of(given) or len(made[0].outputs) > 1)):
             raise GraphBuildError(
                 f"a branch of conditional {self._name!r} must be one call and give all that it gives, and it makes "
                 f"{len(made)} nodes. Put several calls into a @workflow or @dynamic function, and call that"
