@@ -33,7 +33,7 @@ class Service:
     def __init__(self, world: World, stubs: Stubs, prefix: str) -> None:
         self.world = world
         self.stubs = stubs
-        self._prefix = prefix
+        self.prefix = prefix
         self._versions = itertools.count(1)
 
     # --- authors
@@ -43,7 +43,7 @@ class Service:
 
         Fields of ``template.metadata`` may be given as ``metadata``.
         """
-        full = f"{self._prefix}.{name}"
+        full = f"{self.prefix}.{name}"
         template = {"metadata": spec.pop("metadata", {})} | spec.pop("template", {})
         request = registration(full, version=version or str(next(self._versions)), template=template, **spec)
         request.id.domain = domain

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from graph.service import bound, graph, node, number, promise
 from lacewing.v1 import (
     blob_service_pb2,
     cache_service_pb2,
@@ -367,3 +368,78 @@ def upload(sent: bytes) -> list[blob_service_pb2.UploadBlobRequest]:
     """An upload of ``some`` that sends other bytes."""
     header = blob_service_pb2.UploadBlobRequest.Header(digest=hashlib.sha256(b"some").hexdigest(), size_bytes=len(sent))
     return [blob_service_pb2.UploadBlobRequest(header=header), blob_service_pb2.UploadBlobRequest(chunk=sent)]
+
+
+def workflow(name: str, *nodes: dict[str, Any]) -> task_service_pb2.RegisterTaskRequest:
+    """A registration of a workflow that gives the output of its last node."""
+    return registration(name, template={"type": "workflow"}, graph=graph(*nodes))
+
+
+@raises(errors_pb2.ERROR_REASON_GRAPH_INVALID)
+async def _graph_invalid(case: Case) -> Refusal:
+    request = workflow("walk-graph", node("a", "walk-nobody"), node("a", "walk-nobody"))
+    refusal = await case.refused(lambda: case.stubs.tasks.RegisterTask(request))
+    assert refusal.metadata["task"] == "default/development/walk-graph@1"
+    assert any(path.startswith("graph.workflow.nodes[1]") for path in refusal.violations)
+    return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_GRAPH_NOT_FOUND)
+async def _graph_not_found(case: Case) -> Refusal:
+    await case.stubs.register("walk-no-graph")
+    created = await case.stubs.create("walk-no-graph")
+    request = execution_service_pb2.GetGraphRequest(id=created.id)
+    return await case.refused(lambda: case.stubs.executions.GetGraph(request))
+
+
+async def _gated(case: Case, name: str) -> ExecutionId:
+    """An execution that waits at a gate, behind which a node waits for a worker that never comes."""
+    gate = {"id": "gate", "gate_node": {"approve": {"signal_id": "release"}}, "inputs": bound(n=number(1))}
+    await case.stubs.register("walk-held")
+    await case.stubs.tasks.RegisterTask(workflow(name, gate, node("after", "walk-held", n=promise("gate", "n"))))
+    created = await case.stubs.create(name)
+    request = execution_service_pb2.WatchExecutionRequest(id=created.id, nodes=True)
+    async for response in case.stubs.executions.WatchExecution(request):
+        if any(each.state == each.STATE_RUNNING for each in response.nodes):
+            break
+    return created.id
+
+
+def _answer(execution_id: ExecutionId, signal_id: str, *, agrees: bool) -> execution_service_pb2.SignalExecutionRequest:
+    request = execution_service_pb2.SignalExecutionRequest(id=execution_id, signal_id=signal_id)
+    request.value.scalar.primitive.boolean = agrees
+    return request
+
+
+@raises(errors_pb2.ERROR_REASON_SIGNAL_NOT_FOUND)
+async def _signal_not_found(case: Case) -> Refusal:
+    gated = await _gated(case, "walk-signal")
+    refusal = await refusal_of(case.stubs.executions.SignalExecution(_answer(gated, "relaese", agrees=True)))
+    assert refusal.metadata["similar"] == "release"
+    return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_SIGNAL_CONFLICT)
+async def _signal_conflict(case: Case) -> Refusal:
+    gated = await _gated(case, "walk-answered")
+    await case.stubs.executions.SignalExecution(_answer(gated, "release", agrees=True))
+    return await refusal_of(case.stubs.executions.SignalExecution(_answer(gated, "release", agrees=False)))
+
+
+@raises(errors_pb2.ERROR_REASON_EXECUTION_ENDED)
+async def _execution_ended(case: Case) -> Refusal:
+    gated = await _gated(case, "walk-ended")
+    await case.stubs.executions.CancelExecution(execution_service_pb2.CancelExecutionRequest(id=gated))
+    refusal = await refusal_of(case.stubs.executions.SignalExecution(_answer(gated, "release", agrees=True)))
+    assert refusal.metadata["state"] == "CANCELLED"
+    return refusal
+
+
+@raises(errors_pb2.ERROR_REASON_EXECUTION_NOT_FAILED)
+async def _execution_not_failed(case: Case) -> Refusal:
+    await case.stubs.register("walk-queued")
+    created = await case.stubs.create("walk-queued")
+    request = execution_service_pb2.RetryExecutionRequest(id=created.id)
+    refusal = await case.refused(lambda: case.stubs.executions.RetryExecution(request))
+    assert refusal.metadata["state"] == "QUEUED"
+    return refusal

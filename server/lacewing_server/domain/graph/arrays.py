@@ -57,8 +57,20 @@ class Array:
             runs_all=node.run_all_sub_nodes,
         )
         self.outputs: list[literals_pb2.LiteralMap | None] = [None] * self.width
+        self.why_lost = ""
+        """Says, for a person, why the array fails; '' as long as it may succeed."""
         self.is_given_up = False
         """Whether what runs of it is being cancelled."""
+
+    def end(self, element: int, state: int, outputs: literals_pb2.LiteralMap | None) -> None:
+        """Ends an element."""
+        elements = self.elements
+        elements.end(element, state)
+        self.outputs[element] = outputs
+        if elements.is_lost and not self.why_lost:
+            self.why_lost = (
+                f"{elements.failed} of {elements.width} elements failed, {elements.needed} must succeed"
+            )
 
     def inputs_of(self, element: int) -> literals_pb2.LiteralMap:
         """What an element is given."""

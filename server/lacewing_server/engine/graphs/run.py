@@ -316,8 +316,7 @@ class GraphRun:
                 await self._fail(node, node.node.id, state, record, error)
             return
         array = self._arrays[child.index]
-        array.elements.end(child.element, state)
-        array.outputs[child.element] = outputs
+        array.end(child.element, state, outputs)
         if error is not None:
             self._array_errors.setdefault(node.index, (record, error))
         if array.elements.is_lost and not node.node.array_node.run_all_sub_nodes and not array.is_given_up:
@@ -332,10 +331,8 @@ class GraphRun:
             self._changed.set()
             return
         if array.elements.is_lost:
-            elements = array.elements
-            note = f"{elements.failed} of {elements.width} elements failed, {elements.needed} must succeed"
             record, error = self._array_errors[node.index]
-            await self._fail(node, node.node.id, END_STATES[lifecycle.FAILED], record, error, note)
+            await self._fail(node, node.node.id, END_STATES[lifecycle.FAILED], record, error, array.why_lost)
             return
         task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
         outputs = array.gathered(task.output_variables.variables)
