@@ -31,10 +31,9 @@ async def signal(client: Client, execution: identifiers_pb2.ExecutionId, name: s
     as it is, lists, maps and records as JSON or @FILE. It can be given before the node is reached, and again, if it is
     the same.
     """
-    execution = complete(execution, client.project, client.domain)
-    literal_type = _type_of(await fetch_graph(client, execution), name)
-    await client.signal(execution, name, read_value(value, literal_type))
-    say(f"{name} of {execution_text(execution)} is answered.")
+    graph = await fetch_graph(client, complete(execution, client.project, client.domain))
+    await client.signal(execution, name, read_value(value, _type_of(graph, name)))
+    say(f"{name} of {execution.name} is answered.")
 
 
 @common_options
@@ -49,9 +48,8 @@ async def approve(client: Client, execution: identifiers_pb2.ExecutionId, name: 
     NAME is that of the approval, as `lacewing graph` shows it. It can be given before the node is reached, and again,
     if it is the same.
     """
-    execution = complete(execution, client.project, client.domain)
     await (client.reject(execution, name) if reject else client.approve(execution, name))
-    say(f"{name} of {execution_text(execution)} is {'rejected' if reject else 'approved'}.")
+    say(f"{name} of {execution.name} is {'rejected' if reject else 'approved'}.")
 
 
 @common_options

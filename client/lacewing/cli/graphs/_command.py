@@ -104,12 +104,12 @@ async def _shown(view: GraphView, output: Console, elements: int) -> AsyncIterat
 
 async def _draw(live: Live, view: GraphView, output: Console, elements: int) -> None:
     while True:
+        await asyncio.sleep(_FRAME)
         rows: RenderableType = styled("It has no graph yet.", "dim")
         if view.nodes:
             rows = graph_table(fitting_rows(view, output.height, elements=elements), is_live=True)
         notes = [Text(hint, no_wrap=True, overflow="ellipsis") for hint in hints(view)]
         live.update(Group(heading(view), rows, *notes), refresh=True)
-        await asyncio.sleep(_FRAME)
 
 
 def _write(file: str, text: str) -> None:

@@ -129,7 +129,7 @@ def _box(item: Item, key: str, inside: Picture) -> Box:
     ]
     return Box(
         key,
-        safe(status.name or status.path),
+        safe(item.title),
         " · ".join(filter(None, (state_word(status.state), took_text(status), attempts, cache))),
         [safe(note) for note in notes if note],
         status.kind,

@@ -141,8 +141,8 @@ class _Tree:
 
 def _row(item: Item, lines: str) -> Row:
     status = item.status
-    node = Text(lines, "dim").append_text(styled(status.name or status.path, "not dim bold"))
-    if status.name and status.name != status.path:
+    node = Text(lines, "dim").append_text(styled(item.title, "not dim bold"))
+    if item.title != status.path:
         node.append_text(styled(f" {status.path}", "not bold dim"))
     return Row(
         node,

@@ -57,6 +57,17 @@ class Item:
     """The nodes of the graph that its execution runs, if that was looked at."""
 
     @property
+    def title(self) -> str:
+        """What people call it: its name, else that of the task that it or its elements run, else its path."""
+        status = self.status
+        if status.name not in {"", status.path}:
+            return status.name
+        if status.kind == NodeStatus.KIND_ELEMENT:
+            return status.path
+        runner = self.parts[0].status if status.kind == NodeStatus.KIND_ARRAY and self.parts else status
+        return runner.task.name.rpartition(".")[2] or status.path
+
+    @property
     def tally(self) -> Counter[State.ValueType]:
         """Of an array, how many elements are in each state; those that are not known are pending. Else empty."""
         if self.status.kind != NodeStatus.KIND_ARRAY:
