@@ -22,8 +22,6 @@ _log = logging.getLogger(__name__)
 
 _CREDIT: Final = 1_000_000
 """Graphs of one server: they are bounded by what may wait, not by slots, since a graph may wait for graphs in it."""
-_REPORT_SECONDS: Final = 1.0
-_ENDING: Final = frozenset({errors_pb2.ERROR_REASON_LEASE_LOST, errors_pb2.ERROR_REASON_SHUTTING_DOWN})
 _LARGE_NODES: Final = 500
 """Nodes from which on a graph is made ready beside the loop."""
 
@@ -99,7 +97,9 @@ class Graphs:
             self._runs[record.id] = run
             await run.drive()
         except DomainError as error:
-            if error.reason in _ENDING:
+            if error.reason == errors_pb2.ERROR_REASON_SHUTTING_DOWN:
+                return  # it is given back with the others
+            if error.reason == errors_pb2.ERROR_REASON_LEASE_LOST:
                 _log.info("no longer driving the graph of %s: %s", record.name, error.message)
             else:
                 _log.warning("giving back the graph of %s: %s", record.name, error)
