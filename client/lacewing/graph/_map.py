@@ -117,8 +117,8 @@ class _Criteria:
     def required(self, count: int) -> int:
         """Return how many of so many must succeed."""
         if self.min_success_ratio is not None:
-            return math.ceil(self.min_success_ratio * count)
-        return count if self.min_successes is None else self.min_successes
+            return math.ceil(round(self.min_success_ratio * count, 4))
+        return count if self.min_successes is None else min(self.min_successes, count)
 
 
 class MapTask(Generic[_Result]):
