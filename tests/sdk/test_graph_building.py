@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lacewing
+from lacewing._tracing import tracing
 from lacewing.graph import GraphBuildError, Promise
 from lacewing.types import derived_version, digest_spec
 from sdk.graph_tasks import (
@@ -326,6 +328,26 @@ async def test_asynchronous_bodies() -> None:
 
     assert [inputs(node) for node in nodes(awaiting)][-1] == {"a": "n0.o0", "b": "n1.o0"}
     assert await awaiting(1) == 5
+
+
+async def test_promises_of_asynchronous_tasks_are_gathered() -> None:
+    """What waits for several tasks gets their promises, several outputs too."""
+
+    @lacewing.task
+    async def divide(a: int, b: int) -> Split:
+        return Split(*divmod(a, b))
+
+    @lacewing.dynamic
+    async def gathering(n: int) -> int:
+        first, parts = await asyncio.gather(add_soon(n, 1), divide(n, 2))
+        return await add_soon(first, parts.rest)
+
+    trace = gathering.trace(lambda task: task.id(), lambda converter, value: converter.to_literal(value))
+    with tracing(trace):
+        result = await gathering.function(5)
+    graph = gathering.finish(trace, result)
+    assert inputs(graph.workflow.nodes[2]) == {"a": "n0.o0", "b": "n1.rest"}
+    assert await gathering(5) == 7
 
 
 def test_a_reference_stands_for_a_task_elsewhere() -> None:

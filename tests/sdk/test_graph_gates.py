@@ -21,7 +21,7 @@ def release(rate: float) -> str:
     config = approve(configure(rate), "review")
     count = wait_for_input("how many", int)
     add(count)
-    pause = sleep(timedelta(milliseconds=1))  # type: ignore[func-returns-value] # it stands for the node
+    pause = sleep(timedelta(milliseconds=1))
     done = use(config)
     lacewing.in_order(pause, done)
     return done

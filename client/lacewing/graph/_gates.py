@@ -25,10 +25,10 @@ _APPROVED = "value"
 _GIVEN = "o0"
 
 
-def sleep(duration: timedelta) -> None:
+def sleep(duration: timedelta) -> object:
     """Let the graph wait for some time; `in_order(sleep(timedelta(hours=1)), work())` says what waits.
 
-    Where no graph is built, this thread sleeps.
+    What is returned stands for the node, and for no value. Where no graph is built, this thread sleeps.
 
     Args:
         duration: How long, from the moment nothing else holds the node back. Not negative.
@@ -45,7 +45,7 @@ def sleep(duration: timedelta) -> None:
     span = duration_pb2.Duration()
     span.FromTimedelta(duration)
     gate = workflow_pb2.GateNode(sleep=workflow_pb2.SleepCondition(duration=span))
-    slept: None = trace.promises(trace.add(workflow_pb2.Node(id=trace.new_id(), gate_node=gate)))
+    slept: object = trace.promises(trace.add(workflow_pb2.Node(id=trace.new_id(), gate_node=gate)))
     return slept
 
 

@@ -47,7 +47,7 @@ def find_tasks(sources: Iterable[ModuleSource], names: Sequence[str]) -> dict[st
     found: dict[str, AnyTask] = {}
     for source in sources:
         for value in _import(source).values():
-            if isinstance(value, Task):
+            if isinstance(value, Task) and not value.is_reference:
                 found.setdefault(value.name, value)
     missing = [name for name in names if name not in found]
     if missing:
