@@ -58,9 +58,15 @@ def mapping(numbers: list[int], folder: str) -> int:
 
 
 @workflow
+def spreading(numbers: list[int]) -> int:
+    """Maps a dynamic task."""
+    return total(map_task(spread)(n=numbers))
+
+
+@workflow
 def slow(n: int) -> int:
     """Waits for somebody."""
     return approve(double(n), "go")
 
 
-ALL: list[AnyTask] = [double, total, checked, inner, spread, asking, mapping, slow]
+ALL: list[AnyTask] = [double, total, checked, inner, spread, asking, mapping, spreading, slow]

@@ -90,6 +90,23 @@ def test_a_graph_is_shown_with_the_graphs_in_it(graphs_cli: Lacewing) -> None:
     assert graphs_cli("cancel", name).code == 0
 
 
+def test_elements_are_shown_with_the_graphs_in_them(graphs_cli: Lacewing) -> None:
+    """Where they run dynamic tasks."""
+    name = started(graphs_cli, "spreading", "--numbers", "1", "--numbers", "2")
+    assert graphs_cli("watch", name).code == 0
+    assert [row[:-1] for row in rows(graphs_cli, name)] == [
+        ("spread", "n0"),
+        ("├─", "n0/0"),
+        ("│", "├─", "double", "n0"),
+        ("│", "└─", "total", "n1"),
+        ("└─", "n0/1"),
+        ("├─", "double", "n0"),
+        ("├─", "double", "n1"),
+        ("└─", "total", "n2"),
+        ("total", "n1"),
+    ]
+
+
 def test_gates_are_answered(graphs_cli: Lacewing) -> None:
     """Before they are reached too; the graph goes on, and tells what was chosen."""
     name = answered(graphs_cli)

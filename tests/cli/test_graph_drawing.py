@@ -139,14 +139,14 @@ def test_what_a_node_holds_is_below_it() -> None:
 def test_gates_that_wait_are_told_with_how_to_answer_them() -> None:
     """Also those in graphs in the graph, which are gates of another execution."""
     view = view_of(node("a", RUNNING, kind=NodeStatus.KIND_GATE), node("c", RUNNING, kind=NodeStatus.KIND_GATE))
-    view.graph.workflow.nodes.add(id="a").gate_node.approve.signal_id = "ok"
+    view.graph.workflow.nodes.add(id="a").gate_node.approve.signal_id = "is it ok?"
     branch = workflow_pb2.Node(id="b")
     branch.branch_node.if_else.case.then_node.id = "c"
     branch.branch_node.if_else.case.then_node.gate_node.signal.signal_id = "number"
     view.graph.workflow.nodes.append(branch)
     view.graph.workflow.nodes.add(id="z").gate_node.sleep.duration.seconds = 1
     assert [*hints(view)] == [
-        "a waits for approval: lacewing approve p/d/x1 ok",
+        "a waits for approval: lacewing approve p/d/x1 'is it ok?'",
         "c waits for a value: lacewing signal p/d/x1 number VALUE",
     ]
     outer = view_of(node("w", RUNNING, kind=NodeStatus.KIND_WORKFLOW))

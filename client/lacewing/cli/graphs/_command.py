@@ -23,13 +23,14 @@ from lacewing.cli.graphs._rows import ELEMENTS, fitting_rows, graph_rows, graph_
 from lacewing.cli.graphs._svg import graph_svg
 from lacewing.cli.graphs._view import GraphView
 from lacewing.cli.options import common_options, settings
-from lacewing.cli.output import console, document, print_json, say, show, styled
+from lacewing.cli.output import console, document, print_json, safe, say, show, styled
 from lacewing.client import Client
 from lacewing.errors import from_execution
 from lacewing.v1 import execution_pb2, identifiers_pb2
 
-# How often a graph that lives is drawn, in seconds.
+# The time between two frames of a graph that lives, in seconds; and how many times the time that one takes, at least.
 _FRAME = 0.25
+_PAUSES_PER_FRAME = 4
 
 
 @common_options
@@ -103,13 +104,17 @@ async def _shown(view: GraphView, output: Console, elements: int) -> AsyncIterat
 
 
 async def _draw(live: Live, view: GraphView, output: Console, elements: int) -> None:
+    clock = asyncio.get_running_loop().time
+    pause = _FRAME
     while True:
-        await asyncio.sleep(_FRAME)
+        await asyncio.sleep(pause)
+        begun = clock()
         rows: RenderableType = styled("It has no graph yet.", "dim")
         if view.nodes:
             rows = graph_table(fitting_rows(view, output.height, elements=elements), is_live=True)
-        notes = [Text(hint, no_wrap=True, overflow="ellipsis") for hint in hints(view)]
+        notes = [Text(safe(hint), "yellow", no_wrap=True, overflow="ellipsis") for hint in hints(view)]
         live.update(Group(heading(view), rows, *notes), refresh=True)
+        pause = max(_FRAME, _PAUSES_PER_FRAME * (clock() - begun))
 
 
 def _write(file: str, text: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from lacewing._channel import CALL_TIMEOUT, rpc_errors
-from lacewing.cli.graphs._view import GraphView, NodeStatus
+from lacewing.cli.graphs._view import TROUBLED, GraphView, NodeStatus
 from lacewing.client import Client
 from lacewing.errors import ExecutionNotFound, GraphNotFound
 from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, task_pb2
@@ -14,7 +14,8 @@ from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, t
 _MOST_NESTED = 100
 """How many executions of nodes are looked at in all: any of them may run a graph of its own."""
 
-_KINDS = frozenset({NodeStatus.KIND_WORKFLOW, NodeStatus.KIND_TASK})
+# What executions run, in the order in which they are looked at: workflows surely run a graph.
+_KINDS = (NodeStatus.KIND_WORKFLOW, NodeStatus.KIND_TASK, NodeStatus.KIND_ELEMENT)
 _NOT_BEGUN = frozenset({NodeStatus.STATE_PENDING, NodeStatus.STATE_QUEUED, NodeStatus.STATE_SKIPPED})
 
 
@@ -104,13 +105,13 @@ class Look:
             return  # It is no longer kept.
 
     def _begun(self, nodes: Iterable[NodeStatus], known: set[str]) -> Iterator[NodeStatus]:
-        """Yield nodes whose executions have begun, workflows first, as long as not too many were looked at."""
+        """Yield nodes whose executions have begun, as long as not too many were looked at."""
         begun = (
             node
             for node in nodes
             if node.kind in _KINDS and node.HasField("execution") and node.state not in _NOT_BEGUN
         )
-        for node in sorted(begun, key=lambda each: each.kind != NodeStatus.KIND_WORKFLOW):
+        for node in sorted(begun, key=lambda each: (_KINDS.index(each.kind), each.state not in TROUBLED)):
             if node.path in known:
                 continue
             if not self._left:

@@ -117,7 +117,7 @@ def _level(
 def _box(item: Item, key: str, inside: Picture) -> Box:
     status = item.status
     tally = item.tally
-    cache = f"cache {cache_word(status)}" if cache_word(status) in {"hit", "populated"} else ""
+    cache = "cache hit" if cache_word(status) == "hit" else ""
     attempts = f"{status.attempt_count} attempts" if status.attempt_count > 1 else ""
     notes = [
         key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from rich.table import Table
@@ -31,6 +32,7 @@ ELEMENTS = 10
 """How many elements of an array are shown, if nothing else is said."""
 
 _COLUMNS = ("NODE", "STATE", "TOOK", "ATTEMPTS", "CACHE", "")
+_NARROW = frozenset({"STATE", "TOOK", "ATTEMPTS", "CACHE"})
 # How many nodes of each graph are shown where there is no room for all: the first number of these with which it fits.
 _TIGHT = (100, 70, 50, 40, 30, 24, 20, 16, 12, 9, 7, 5, 4, 3, 2, 1)
 # Lines of a terminal that are not rows of nodes: the heading, the columns, the last line, and some hints.
@@ -81,9 +83,11 @@ def graph_table(rows: Sequence[Row], *, is_live: bool = False) -> Table:
     table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         column.overflow = "ellipsis" if is_live else "fold"
-        column.no_wrap = is_live
+        column.no_wrap = column.header in _NARROW or (is_live and column.header == "NODE")
     for row in rows:
-        table.add_row(row.node, row.state, row.took, row.attempts, row.cache, row.note)
+        # What is cut where there is no room is the note: the other columns are then as wide as they need to be.
+        note = Text("", no_wrap=is_live, overflow="ellipsis" if is_live else None).append_text(row.note)
+        table.add_row(row.node, row.state, row.took, row.attempts, row.cache, note)
     return table
 
 
@@ -104,9 +108,9 @@ def hints(view: GraphView) -> Iterator[str]:
         if status.state != NodeStatus.STATE_RUNNING or gate is None:
             continue
         if gate.HasField("approve"):
-            yield f"{path} waits for approval: lacewing approve {reference} {gate.approve.signal_id}"
+            yield f"{path} waits for approval: lacewing approve {reference} {quote(gate.approve.signal_id)}"
         elif gate.HasField("signal"):
-            yield f"{path} waits for a value: lacewing signal {reference} {gate.signal.signal_id} VALUE"
+            yield f"{path} waits for a value: lacewing signal {reference} {quote(gate.signal.signal_id)} VALUE"
     for nested in view.nested.values():
         yield from hints(nested)
 

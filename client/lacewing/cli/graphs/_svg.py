@@ -25,7 +25,7 @@ _PADDING = 14.0
 _HEIGHT = 46.0
 _BAR = 10.0
 _LEAST_WIDTH = 120.0
-_MOST_CELLS = 34
+_MOST_CELLS = 40
 # How wide a letter is, at most nearly always: the title is larger than what is below it.
 _TITLE_CELL = 7.6
 _DETAIL_CELL = 6.4
