@@ -19,6 +19,8 @@ from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.cache import Cache
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.executions import Executions
+from lacewing_server.engine.graphs.closing import Closing
+from lacewing_server.engine.graphs.compiling import Compiler
 from lacewing_server.engine.loops import Loops
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
@@ -73,7 +75,11 @@ class Engine:
             server_lease=60,
             reconnect_grace=0,
             describe_workers=list,
+            on_signal=lambda _execution_id: None,
+            look_after_graphs=(),
         )
+        self.attempts.compile = Compiler(self.tasks).given
+        self.closing = Closing(self.store, self.attempts)
 
     async def start(self) -> None:
         """Connects."""

@@ -172,8 +172,8 @@ class Attempts:
             entry = _entry(record, task, packed)
             status = execution_pb2.CacheInfo.STATUS_POPULATED
         attempt = b""
-        body_is_recorded = record.flags & GRAPH and not task.is_workflow
-        if not body_is_recorded and (completion.log_tail or record.failures + record.losses):
+        has_more = completion.log_tail or record.failures + record.losses
+        if has_more and not await self._body_is_recorded(record):
             attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
         outcome = Outcome(
             lifecycle.SUCCEEDED,
@@ -219,16 +219,17 @@ class Attempts:
         Raises:
             DomainError: ``LEASE_LOST`` if this server no longer drives it; or that of the store.
         """
-        task = await self._tasks.ready_for(record)
         if outputs is not None:
             completion = worker_service_pb2.Completion(
                 token=identity.lease_token(record.id, record.nonce), outputs=outputs
             )
-            await self._succeed(record, task, completion)
+            await self._succeed(record, await self._tasks.ready_for(record), completion)
             return
         assert error is not None
         error = self._normalized(error, record)
-        attempt = self._attempt(record, _Attempt.STATE_FAILED, error, "") if task.is_workflow else b""
+        attempt = b""
+        if not await self._body_is_recorded(record):
+            attempt = self._attempt(record, _Attempt.STATE_FAILED, error, "")
         outcome = Outcome(
             lifecycle.FAILED, error.SerializeToString(), attempt, record.cache_status, keep_nonce=True, failures=1
         )
@@ -248,7 +249,9 @@ class Attempts:
         error = self._normalized(given, record)
         decision = retrying.after_failure(task, record, error, timed_out=timed_out, spread=random.random)
         state = _Attempt.STATE_TIMED_OUT if timed_out else _Attempt.STATE_FAILED
-        attempt = self._attempt(record, state, error, log_tail)
+        attempt = b""
+        if not await self._body_is_recorded(record):
+            attempt = self._attempt(record, state, error, log_tail)
         reason = _Reason.REASON_TIMED_OUT
         ended = _Ended(error, attempt, reason, failures=1, keep_nonce=from_worker)
         applied = await self._carry_out(decision, record, guard or lease_guard(record.nonce), ended)
@@ -266,8 +269,8 @@ class Attempts:
     ) -> None:
         """Records that infrastructure lost an attempt; without effect if the lease has moved on."""
         if record.flags & GRAPH:
-            # Nothing is lost: another server goes on with what runs.
-            await self._requeue(record, guard, Requeueing())
+            # Nothing is lost: another server goes on with what runs. Whoever drove it must not take that for the end.
+            await self._requeue(record, guard, Requeueing(revoke_reason=_Reason.REASON_LOST))
             return
         task = await self._tasks.ready_for(record)
         error = execution_pb2.TaskError(
@@ -324,7 +327,9 @@ class Attempts:
         kind = execution_pb2.TaskError.KIND_USER
         error = self._normalized(execution_pb2.TaskError(kind=kind, code=code, message=message), record)
         running = record.state == lifecycle.RUNNING
-        attempt = self._attempt(record, _Attempt.STATE_CANCELLED, error, "") if running else b""
+        attempt = b""
+        if running and not await self._body_is_recorded(record):
+            attempt = self._attempt(record, _Attempt.STATE_CANCELLED, error, "")
         reason = _Reason.REASON_CANCELLED if state == lifecycle.CANCELLED else _Reason.REASON_TIMED_OUT
         outcome = Outcome(state, error.SerializeToString(), attempt, record.cache_status, revoke_reason=reason)
         applied = await self._finish(record, guard, outcome)
@@ -412,6 +417,10 @@ class Attempts:
         attempt.start_time.FromMilliseconds(record.start_ms)
         attempt.end_time.FromMilliseconds(max(self._store.now_ms(), record.start_ms))
         return attempt.SerializeToString()
+
+    async def _body_is_recorded(self, record: ExecutionRecord) -> bool:
+        """Whether the attempt is one whose body gave the graph that runs: it is among the recorded ones already."""
+        return bool(record.flags & GRAPH) and not (await self._tasks.ready_for(record)).is_workflow
 
     def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
         return task_errors.normalized(given, worker=record.worker.decode(), now_ms=self._store.now_ms())

@@ -54,6 +54,9 @@ class Closing:
 
     async def _close(self, execution_id: bytes) -> None:
         try:
+            record = await self._store.get(execution_id, inputs=False)
+            if record is not None and not lifecycle.is_terminal(record.state):
+                return  # another server goes on with it
             children = await self._store.call("ZRANGE", self._store.keys.child_index(execution_id), 0, -1)
             for start in range(0, len(children), _BATCH):
                 records = await self._store.get_many(children[start : start + _BATCH])

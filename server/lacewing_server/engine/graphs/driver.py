@@ -75,7 +75,12 @@ class Graphs:
         for run in list(self._runs.values()):
             if run.waits_for_answers:
                 run.signalled()
-            await run.look_after(asyncio.get_running_loop().time())
+            try:
+                await run.look_after(asyncio.get_running_loop().time())
+            except DomainError as error:
+                if error.reason != errors_pb2.ERROR_REASON_LEASE_LOST:
+                    raise
+                # The news of that is under way.
 
     def _on_lease(self, record: ExecutionRecord) -> None:
         token = identity.lease_token(record.id, record.nonce)

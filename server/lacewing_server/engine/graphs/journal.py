@@ -54,10 +54,7 @@ class Journal:
         """
         if (known := self.known.get(field)) is not None:
             return known
-        reply = await self._store.run("note", self._id, self._nonce, field, value)
-        if reply[0] != b"done":
-            raise lost()
-        self.known[field] = reply[1]
+        self.known[field] = await self._write(field, value)
         return self.known[field]
 
     async def signals(self, signals: Iterable[str]) -> dict[str, bytes]:
@@ -69,6 +66,17 @@ class Journal:
         return {each: answer for each, answer in zip(wanted, answers, strict=True) if answer is not None}
 
     async def summarize(self, summary: execution_pb2.GraphSummary) -> None:
-        """Keeps how far the graph is, and tells all servers, some of which may have callers that watch it."""
-        await self._store.call("HSET", self._key, SUMMARY, summary.SerializeToString())
+        """Keeps how far the graph is, and tells all servers, some of which may have callers that watch it.
+
+        Raises:
+            DomainError: ``LEASE_LOST``, or that of the store.
+        """
+        await self._write(SUMMARY, summary.SerializeToString(), again=True)
         await self._store.call("PUBLISH", self._store.keys.all_channel, b"y" + self._id)
+
+    async def _write(self, field: str, value: bytes | str | int, *, again: bool = False) -> bytes:
+        reply = await self._store.run("note", self._id, self._nonce, field, value, b"1" if again else b"")
+        if reply[0] != b"done":
+            raise lost()
+        noted: bytes = reply[1]
+        return noted

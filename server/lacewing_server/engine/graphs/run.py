@@ -162,6 +162,9 @@ class GraphRun:
 
     def _begun(self, task: asyncio.Task[None]) -> None:
         self._beginning.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            assert isinstance(fault, Exception)
+            self._fault = fault
         self._changed.set()
 
     async def _begin(self, index: int, element: int | None) -> None:
