@@ -242,18 +242,31 @@ def _as_list(
     trace: Trace, converter: Converter, value: Any, name: str, task: AnyTask
 ) -> bindings_pb2.BindingData | None:
     """Return the binding of a list of what the input takes; None if the value is for every element."""
-    listed = ListConverter(list, converter)
     where = f"{task.name}: {name}"
     if isinstance(value, Promise):
+        listed = ListConverter(list, converter)
         return bind(trace, listed, value, where) if assignable(type_of(value), listed.literal_type) else None
     if not isinstance(value, list):
         return None
+    bound = bindings_pb2.BindingData()
+    bound.collection.SetInParent()
     try:
-        return bind(trace, listed, value, where)
-    except (GraphBuildError, ConversionError) as error:
+        # One by one, so that a list as a whole is never kept elsewhere: its elements go to different executions.
+        for index, item in enumerate(value):
+            place = f"{where}[{index}]"
+            bound.collection.bindings.append(_bind_element(trace, converter, item, place))
+    except GraphBuildError:
         with contextlib.suppress(GraphBuildError, ConversionError):
             bind(trace, converter, value, where)
             return None
+        raise
+    return bound
+
+
+def _bind_element(trace: Trace, converter: Converter, item: Any, where: str) -> bindings_pb2.BindingData:
+    try:
+        return bind(trace, converter, item, where)
+    except ConversionError as error:
         raise GraphBuildError(f"{where}: {error}") from error
 
 
