@@ -182,6 +182,26 @@ def large_constants(path: str) -> int:
     return size(lacewing.File(path), "x" * 300_000)
 
 
+@lacewing.task(isolation="thread")
+def texts(count: int) -> list[str]:
+    """Gives a list that is too large for a message."""
+    return [str(number) * 50_000 for number in range(count)]
+
+
+@lacewing.task(isolation="thread")
+def length(text: str) -> int:
+    return len(text)
+
+
+@lacewing.dynamic(isolation="thread")
+def large_lists(count: int) -> Statistics:
+    """Maps large lists, a constant and a promise, and reads an element of one."""
+    given = texts(count)
+    first = lacewing.map_task(length)(["x" * 50_000] * count)
+    second = lacewing.map_task(length)(given)
+    return Statistics(add(total(first), total(second)), [given[1]])
+
+
 @lacewing.reference_task(add.name)
 def elsewhere(a: int, b: int) -> int:
     """Stands for a task that another program registers."""

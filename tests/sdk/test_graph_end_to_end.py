@@ -129,6 +129,11 @@ async def test_files_and_large_values_of_a_body_reach_its_tasks(client: lacewing
     assert await client.execute(programs.large_constants, path=str(tmp_path / "file")) == 300_005
 
 
+async def test_parts_of_large_values(client: lacewing.Client) -> None:
+    """Lists that are kept elsewhere are mapped and indexed like any other."""
+    assert await client.execute(programs.large_lists, count=3) == programs.large_lists(3)
+
+
 async def test_what_is_declared_elsewhere(client: lacewing.Client) -> None:
     """A reference runs what is registered last under its name; if nothing is, the graph does not hold."""
     assert await client.execute(programs.borrowing, n=5) == 6
