@@ -21,7 +21,7 @@ from lacewing.cli.graphs._rows import fitting_rows, graph_rows, graph_table, hea
 from lacewing.cli.graphs._svg import graph_svg
 from lacewing.cli.graphs._view import GraphView, NodeStatus, state_word
 from lacewing.cli.output import show
-from lacewing.v1 import workflow_pb2
+from lacewing.v1 import identifiers_pb2, workflow_pb2
 
 FAILED, RUNNING, SUCCEEDED = NodeStatus.STATE_FAILED, NodeStatus.STATE_RUNNING, NodeStatus.STATE_SUCCEEDED
 PENDING, SKIPPED = NodeStatus.STATE_PENDING, NodeStatus.STATE_SKIPPED
@@ -101,6 +101,23 @@ def test_rows_tell_how_nodes_stand(capsys: pytest.CaptureFixture[str]) -> None:
         ["load", "n0", "SUCCEEDED", "1", "min", "15", "s", "2", "populated"],
         ["n1", "FAILED", "ValueError:", "no", "such", "thing", "after", "n0"],
         ["n2", "SKIPPED", "after", "n0,", "n1"],
+    ]
+
+
+def test_what_is_waited_for_is_named_shortly() -> None:
+    """However much it is."""
+    assert graph_rows(fan(8))[-1].note.plain == "after m0, m1, m2, m3, m4, m5, m6, m7"
+    assert graph_rows(fan(11))[-1].note.plain == "after m0, m1, m2, m3, m4, m5, m6, m7 and 3 more"
+
+
+def test_nodes_are_called_by_what_they_run() -> None:
+    """If they have no name of their own; an array by what its elements run."""
+    task = identifiers_pb2.TaskId(name="shop.prices.fetch", version="1")
+    named, unnamed = node("n0", name="first", task=task), node("n1", task=task)
+    many, element, _ = array("n2", SUCCEEDED, SUCCEEDED)
+    element.task.CopyFrom(task)
+    assert texts(view_of(named, unnamed, many, element, node("n3"))) == [
+        *("first n0", "fetch n1", "fetch n2", "└─ n2/0", "n3"),
     ]
 
 

@@ -31,6 +31,7 @@ from lacewing.v1 import execution_pb2, identifiers_pb2
 # The time between two frames of a graph that lives, in seconds; and how many times the time that one takes, at least.
 _FRAME = 0.25
 _PAUSES_PER_FRAME = 4
+_NODES_ON_TERMINAL = 100
 
 
 @common_options
@@ -63,8 +64,8 @@ async def graph(
     """Show the graph that an execution runs or ran: each node, where it stands, and what it waits for.
 
     On a terminal it is followed until the execution has ended, and the exit code is 0 if it succeeded; elsewhere it is
-    shown once. Of an array with many elements those are shown that have failed or are active. At most 100 executions of
-    nodes are looked into for graphs of their own.
+    shown once. Of an array with many elements those are shown that have failed or are active, and of a graph with more
+    than 100 nodes these first, on a terminal. At most 100 executions of nodes are looked into for graphs of their own.
     """
     look = Look(client, await client.get(execution, view=execution_pb2.EXECUTION_VIEW_BASIC))
     view = look.view
@@ -83,7 +84,8 @@ async def graph(
         print_json(_document(view))
     if is_text:
         console().print(heading(view))
-        show(graph_table(graph_rows(view, elements=elements)))
+        most = _NODES_ON_TERMINAL if console().is_terminal else None
+        show(graph_table(graph_rows(view, elements=elements, nodes=most)))
         for hint in hints(view):
             say(hint)
     if is_followed and view.execution.state != Execution.STATE_SUCCEEDED:

@@ -35,6 +35,8 @@ _COLUMNS = ("NODE", "STATE", "TOOK", "ATTEMPTS", "CACHE", "")
 _NARROW = frozenset({"STATE", "TOOK", "ATTEMPTS", "CACHE"})
 # How many nodes of each graph are shown where there is no room for all: the first number of these with which it fits.
 _TIGHT = (100, 70, 50, 40, 30, 24, 20, 16, 12, 9, 7, 5, 4, 3, 2, 1)
+# How many nodes are named that another one waits for.
+_MOST_NAMED = 8
 # Lines of a terminal that are not rows of nodes: the heading, the columns, the last line, and some hints.
 _AROUND = 6
 
@@ -168,5 +170,7 @@ def _note(item: Item) -> Text:
     elif status.state_reason:
         parts.append(styled(status.state_reason))
     if status.upstream_node_ids:
-        parts.append(styled(f"after {', '.join(status.upstream_node_ids)}", "dim"))
+        named = ", ".join(status.upstream_node_ids[:_MOST_NAMED])
+        others = len(status.upstream_node_ids) - _MOST_NAMED
+        parts.append(styled(f"after {named}{f' and {others} more' if others > 0 else ''}", "dim"))
     return Text("  ").join(parts)
