@@ -69,4 +69,10 @@ def slow(n: int) -> int:
     return approve(double(n), "go")
 
 
-ALL: list[AnyTask] = [double, total, checked, inner, spread, asking, mapping, spreading, slow]
+@workflow
+def choosing(n: int) -> int:
+    """Waits for somebody in a graph in a branch."""
+    return conditional("which").if_(double(n) > 0).then(slow, n=n).else_().then(double, n=n)
+
+
+ALL: list[AnyTask] = [double, total, checked, inner, spread, asking, mapping, spreading, slow, choosing]

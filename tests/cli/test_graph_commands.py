@@ -119,6 +119,20 @@ def test_gates_are_answered(graphs_cli: Lacewing) -> None:
     assert "chose n5" in ran.out
 
 
+def test_gates_of_graphs_in_the_graph_are_answered_as_is_told(graphs_cli: Lacewing) -> None:
+    """They belong to the execution of their node. Meanwhile what holds them has begun and not ended."""
+    name = started(graphs_cli, "choosing", "--n", "4")
+    until(lambda: graphs_cli("graph", name).err)
+    (hint,) = graphs_cli("graph", name).err.splitlines()
+    branch = graphs_cli("graph", name, "--output", "json").json["nodes"][1]
+    assert (branch["name"], branch["state"]) == ("which", "STATE_RUNNING")
+    assert {*branch} & {"create_time", "start_time", "end_time"} == {"create_time", "start_time"}
+    said = hint.removeprefix("n1 waits for approval: lacewing ").split()
+    assert said[0] == "approve"
+    assert graphs_cli(*said).code == 0
+    assert graphs_cli("watch", name).code == 0
+
+
 def test_answers_that_cannot_be_taken_are_refused(graphs_cli: Lacewing) -> None:
     """With what to do next."""
     name = asking(graphs_cli)

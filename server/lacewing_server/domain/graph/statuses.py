@@ -180,9 +180,9 @@ def _settle(plan: Plan, found: list[graph_pb2.NodeStatus], journal: Mapping[str,
         inner = found[node.inner[int(choice)]]
         status.state_reason = f"chose {inner.path}"
         status.state = _Status.STATE_RUNNING if inner.state == _Status.STATE_PENDING and not has_ended else inner.state
-        status.create_time.CopyFrom(inner.create_time)
-        status.start_time.CopyFrom(inner.start_time)
-        status.end_time.CopyFrom(inner.end_time)
+        for field, value in inner.ListFields():
+            if field.name in {"create_time", "start_time", "end_time"}:
+                getattr(status, field.name).CopyFrom(value)
         for other in node.inner:
             if found[other] is not inner:
                 found[other].state = _Status.STATE_SKIPPED
