@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Callable
@@ -175,6 +176,13 @@ def test_several_outputs_and_none() -> None:
     assert repr(nothing) == "<nothing, of node n0>"
     with pytest.raises(PromiseUsedAsValueError):
         bool(nothing)
+
+
+def test_copies_of_promises_are_the_same() -> None:
+    """A record that is taken apart or copied keeps the promises in it."""
+    promise = promised(lambda: add(1))
+    copied = copy.deepcopy({"a": [promise]})
+    assert copied["a"][0] is promise
 
 
 def test_promises_are_told_apart_by_identity() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -227,9 +228,23 @@ def test_what_is_wrong_with_a_workflow() -> None:
         await asyncio.sleep(0)
         return add(n)
 
-    for workflow, words in ((endless, "calls itself"), (empty, "calls no task"), (waiting, "waits for something else")):
+    for workflow, words in (
+        (endless, "calls itself"),
+        (other, "calls itself"),
+        (empty, "calls no task"),
+        (waiting, "waits for something else"),
+    ):
         with pytest.raises(GraphBuildError, match=words):
             _ = workflow.spec
+
+
+def test_a_spec_can_be_asked_for_in_several_threads() -> None:
+    """Each gets the same, and none takes another's building for a circle."""
+    for _ in range(20):
+        fresh = lacewing.workflow(double.function)
+        with ThreadPoolExecutor(4) as threads:
+            specs = list(threads.map(lambda workflow: workflow.spec, [fresh] * 4))
+        assert specs == [double.spec] * 4
 
 
 def test_errors_of_graphs_are_final() -> None:

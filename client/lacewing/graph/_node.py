@@ -68,6 +68,9 @@ class OfNode:
         follow(self, other)
         return other
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __await__(self) -> Generator[Any, None, Self]:
         # Bodies that are `async def` await what asynchronous tasks give. A promise is there at once.
         yield from ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, ClassVar, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -74,14 +75,14 @@ class Workflow(Task[_Parameters, _Result]):
         self._policy.max_parallelism = max_parallelism
         self._on_failure = on_failure
         self._failure_node = failure_node
-        self._is_tracing = False
 
     @functools.cached_property
     def spec(self) -> task_pb2.TaskSpec:
         """What is registered, with the graph that the body builds and all tasks it calls. Not to be changed.
 
         Raises:
-            GraphBuildError: The body builds a graph that cannot be, or raises something else.
+            GraphBuildError: The body builds a graph that cannot be.
+            Exception: Whatever else the body raises.
         """
         spec = task_pb2.TaskSpec()
         spec.CopyFrom(self._declaration())
@@ -89,7 +90,8 @@ class Workflow(Task[_Parameters, _Result]):
         return spec
 
     def _graph(self) -> task_pb2.Graph:
-        if self._is_tracing:
+        around = _being_built.get()
+        if self in around:
             raise GraphBuildError(
                 f"workflow {self.name} calls itself, so that its graph has no end; use a @dynamic task"
             )
@@ -99,7 +101,7 @@ class Workflow(Task[_Parameters, _Result]):
             registered=lambda _: None,
             store=lambda converter, value: converter.to_literal(value),
         )
-        self._is_tracing = True
+        token = _being_built.set((*around, self))
         try:
             with tracing(trace):
                 inputs = cast("dict[str, Any]", trace.input_promises())
@@ -112,7 +114,10 @@ class Workflow(Task[_Parameters, _Result]):
         except ConversionError as error:
             raise GraphBuildError(f"what workflow {self.name} returns does not fit its annotation: {error}") from error
         finally:
-            self._is_tracing = False
+            _being_built.reset(token)
+
+
+_being_built: ContextVar[tuple[AnyTask, ...]] = ContextVar("lacewing_workflows_being_built", default=())
 
 
 def _run_to_its_end(name: str, body: Coroutine[Any, Any, Any]) -> Any:
