@@ -13,7 +13,7 @@ import pytest
 
 import lacewing
 from lacewing.errors import NonRecoverableError
-from lacewing.graph import GraphBuildError, GraphFailure, OnFailure
+from lacewing.graph import GraphBuildError, GraphFailure, OnFailure, PromiseUsedAsValueError
 from lacewing.task import AnyTask
 from lacewing.v1 import task_pb2, types_pb2, workflow_pb2
 from sdk.graph_tasks import add, graph, inputs, nodes, outputs
@@ -247,6 +247,22 @@ def test_a_spec_can_be_asked_for_in_several_threads() -> None:
         assert specs == [double.spec] * 4
 
 
+def test_an_error_says_where_in_the_body() -> None:
+    """File and line, through functions that the body calls; the type of the error stays."""
+
+    def helper(n: int) -> int:
+        return n + 1
+
+    @lacewing.workflow(name="wrong")
+    def wrong(n: int) -> int:
+        return helper(add(n))
+
+    with pytest.raises(PromiseUsedAsValueError) as caught:
+        _ = wrong.spec
+    line = helper.__code__.co_firstlineno + 1
+    assert str(caught.value).startswith(f"workflow wrong ({__file__}:{line}): <promise of n0.o0, INTEGER> cannot be")
+
+
 def test_errors_of_graphs_are_final() -> None:
     """A body that builds a wrong graph would build it again, so that no attempt follows."""
     assert issubclass(GraphBuildError, NonRecoverableError)
@@ -263,7 +279,7 @@ def test_an_error_leaves_nothing_behind() -> None:
         fail.append(False)
         return add(n)
 
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(GraphBuildError, match="ValueError: no"):
         _ = failing.spec
     assert add(1) == 3
     fail.append(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import timedelta
@@ -81,8 +82,7 @@ class Workflow(Task[_Parameters, _Result]):
         """What is registered, with the graph that the body builds and all tasks it calls. Not to be changed.
 
         Raises:
-            GraphBuildError: The body builds a graph that cannot be.
-            Exception: Whatever else the body raises.
+            GraphBuildError: The body builds a graph that cannot be, or raises something else. The message says where.
         """
         spec = task_pb2.TaskSpec()
         spec.CopyFrom(self._declaration())
@@ -92,43 +92,53 @@ class Workflow(Task[_Parameters, _Result]):
     def _graph(self) -> task_pb2.Graph:
         around = _being_built.get()
         if self in around:
-            raise GraphBuildError(
-                f"workflow {self.name} calls itself, so that its graph has no end; use a @dynamic task"
-            )
+            raise GraphBuildError(f"{self.name} calls itself, so that its graph has no end; use a @dynamic task")
+        token = _being_built.set((*around, self))
+        try:
+            return self._build()
+        except ConversionError as error:
+            raise GraphBuildError(f"what workflow {self.name} returns does not fit its annotation: {error}") from error
+        except GraphBuildError as error:
+            raise type(error)(f"workflow {self.name}{self._line(error)}: {error}") from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise GraphBuildError(f"workflow {self.name}{self._line(error)}: {what}") from error
+        finally:
+            _being_built.reset(token)
+
+    def _build(self) -> task_pb2.Graph:
         trace = Trace(
             self.name,
             self.interface,
             registered=lambda _: None,
             store=lambda converter, value: converter.to_literal(value),
         )
-        token = _being_built.set((*around, self))
-        try:
-            with tracing(trace):
-                inputs = cast("dict[str, Any]", trace.input_promises())
-                result = self.function(**inputs)  # type: ignore[call-arg] # it gets promises of its inputs
-                if self.is_async:
-                    result = _run_to_its_end(self.name, cast("Coroutine[Any, Any, Any]", result))
-            if trace.is_empty:
-                raise GraphBuildError(f"workflow {self.name} calls no task, so that there is nothing to run")
-            return trace.finish(result, on_failure=self._on_failure, failure_node=self._failure_node)
-        except ConversionError as error:
-            raise GraphBuildError(f"what workflow {self.name} returns does not fit its annotation: {error}") from error
-        finally:
-            _being_built.reset(token)
+        with tracing(trace):
+            inputs = cast("dict[str, Any]", trace.input_promises())
+            result = self.function(**inputs)  # type: ignore[call-arg] # it gets promises of its inputs
+            if self.is_async:
+                result = _run_to_its_end(cast("Coroutine[Any, Any, Any]", result))
+        if trace.is_empty:
+            raise GraphBuildError("it calls no task, so that there is nothing to run")
+        return trace.finish(result, on_failure=self._on_failure, failure_node=self._failure_node)
+
+    def _line(self, error: Exception) -> str:
+        """Return where the body was when it raised, to be put behind its name; nothing if it had ended."""
+        file = self.function.__code__.co_filename
+        lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+        return f" ({file}:{lines[-1]})" if lines else ""
 
 
 _being_built: ContextVar[tuple[AnyTask, ...]] = ContextVar("lacewing_workflows_being_built", default=())
 
 
-def _run_to_its_end(name: str, body: Coroutine[Any, Any, Any]) -> Any:
+def _run_to_its_end(body: Coroutine[Any, Any, Any]) -> Any:
     try:
         body.send(None)
     except StopIteration as end:
         return end.value
     body.close()
-    raise GraphBuildError(
-        f"workflow {name} waits for something else than a task, which is never there when it is built"
-    )
+    raise GraphBuildError("it waits for something else than a task, which is never there when it is built")
 
 
 @overload
