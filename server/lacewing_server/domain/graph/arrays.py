@@ -68,9 +68,7 @@ class Array:
         elements.end(element, state)
         self.outputs[element] = outputs
         if elements.is_lost and not self.why_lost:
-            self.why_lost = (
-                f"{elements.failed} of {elements.width} elements failed, {elements.needed} must succeed"
-            )
+            self.why_lost = f"{elements.failed} of {elements.width} elements failed, {elements.needed} must succeed"
 
     def inputs_of(self, element: int) -> literals_pb2.LiteralMap:
         """What an element is given."""

@@ -74,7 +74,7 @@ class Children:
         return found.id if found is not None else identity.node_execution_id(self._parent.id, path)
 
     async def find(self, paths: Sequence[str]) -> None:
-        """Looks for executions that there are already: this graph's own, and what it takes over from those it repeats."""
+        """Looks for executions that there are already: the graph's own, and what it takes over from others."""
         lineage, execution = [self._parent.id], self._parent.execution
         while execution.HasField("retry_of") and len(lineage) <= _LINEAGE_MAX:
             of = execution.retry_of

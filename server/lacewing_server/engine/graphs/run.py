@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 from collections import deque
 from typing import Final
 
-from lacewing.v1 import errors_pb2, execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, workflow_pb2
+from lacewing.v1 import errors_pb2, execution_pb2, graph_pb2, literals_pb2, workflow_pb2
 from lacewing_server.domain import lifecycle, names, retrying
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.graph.arrays import Array, ArrayError
 from lacewing_server.domain.graph.bindings import BindingError
-from lacewing_server.domain.graph.conditions import ConditionError, holds
+from lacewing_server.domain.graph.conditions import ConditionError
 from lacewing_server.domain.graph.plan import Plan, PlanNode
-from lacewing_server.domain.graph.references import overrides_of, reference_of
+from lacewing_server.domain.graph.references import reference_of
 from lacewing_server.domain.graph.run import Run
 from lacewing_server.domain.graph.statuses import END_STATES, paths_of, summary_of
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.graphs.beginning import Beginning, NothingHoldsError, inner_task
 from lacewing_server.engine.graphs.children import Child, Children
 from lacewing_server.engine.graphs.gates import Gates
 from lacewing_server.engine.graphs.journal import Journal
@@ -42,7 +44,10 @@ _ENDING: Final = frozenset({errors_pb2.ERROR_REASON_LEASE_LOST, errors_pb2.ERROR
 """Reasons for which this server drives the graph no longer."""
 _Unit = tuple[int, int | None]
 """A node; and of an array one of its elements, or None for the array itself."""
-_FAILED: Final = execution_pb2.TaskError.KIND_USER
+_USER: Final = execution_pb2.TaskError.KIND_USER
+_FAILED: Final = END_STATES[lifecycle.FAILED]
+_CANCELLED: Final = END_STATES[lifecycle.CANCELLED]
+_STOPPED: Final = "another node of the graph has failed"
 
 
 class GraphRun:
@@ -63,8 +68,11 @@ class GraphRun:
         self._children = Children(services.store, services.executions, services.attempts, services.wakeups, record)
         inputs = literals_pb2.LiteralMap.FromString(record.inputs)
         self._values = Values(plan, task.inputs.complete(inputs), self._children)
-        self._gates = Gates(services.store, self._journal, self._changed.set)
+        self._gates = Gates(services.store, journal, self._changed.set)
+        self._beginner = Beginning(services.tasks, self._children, self._values, self._gates, journal, self._tell)
         self._arrays: dict[int, Array] = {}
+        self._open_arrays: deque[int] = deque()
+        """Those of which an element may begin, and maybe some more."""
         self._array_errors: dict[int, tuple[ExecutionRecord | None, execution_pb2.TaskError]] = {}
         """The first error of the elements of an array, and their execution."""
         self._gate_inputs: dict[int, literals_pb2.LiteralMap] = {}
@@ -73,7 +81,7 @@ class GraphRun:
         self._beginning: set[asyncio.Task[None]] = set()
         self._working = 0
         """Executions that are being begun or have begun and not ended."""
-        self._most = record.execution.max_parallelism or len(plan.nodes) + 1_000_000
+        self._most = record.execution.max_parallelism or sys.maxsize
         self._news: list[tuple[Child, ExecutionRecord | None]] = []
         self._error: execution_pb2.TaskError | None = None
         self._failed_path = ""
@@ -153,11 +161,12 @@ class GraphRun:
                 self._working += 1
                 return index, None
             self._held.append((index, None))
-        if self._working < self._most and not self._run.is_stopped:
-            for index, array in self._arrays.items():
-                if array.elements.has_ready:
-                    self._working += 1
-                    return index, array.elements.begin()
+        while self._open_arrays and self._working < self._most:
+            index = self._open_arrays[0]
+            if self._arrays[index].elements.has_ready:
+                self._working += 1
+                return index, self._arrays[index].elements.begin()
+            self._open_arrays.popleft()
         return None
 
     def _begun(self, task: asyncio.Task[None]) -> None:
@@ -171,13 +180,13 @@ class GraphRun:
         node = self._plan.nodes[index]
         while True:
             try:
-                if element is not None:
-                    await self._begin_element(node, element)
-                elif reference_of(node.node) is not None:
-                    await self._begin_task(node)
+                if element is not None or reference_of(node.node) is not None:
+                    await self._begin_execution(node, element)
                 else:
                     await self._begin_other(node)
-            except (BindingError, ConditionError, ArrayError) as error:
+            except (BindingError, ConditionError, ArrayError, NothingHoldsError) as error:
+                if node.kind == graph_pb2.NodeStatus.KIND_BRANCH:
+                    self._run.choose(index, None)
                 await self._fail_here(node, element, str(error))
             except DomainError as refusal:
                 if refusal.reason in _PASSING:
@@ -191,78 +200,30 @@ class GraphRun:
                 self._fault = error
             return
 
-    @staticmethod
-    def _reference(node: PlanNode) -> identifiers_pb2.TaskId:
-        reference = reference_of(node.node)
-        assert reference is not None
-        return reference
-
-    async def _begin_task(self, node: PlanNode) -> None:
-        task = await self._services.tasks.pinned(self._reference(node))
-        inputs = await self._values.resolved(node.node.inputs, task.input_variables.variables)
-        child = Child(self._children.id_of(node.node.id), node.index, None, self._tell)
-        overrides = overrides_of(node.node)
-        await self._begin_child(node.node.id, child, task, inputs, overrides)
-
-    async def _begin_element(self, node: PlanNode, element: int) -> None:
-        inner = node.node.array_node.node
-        path = f"{node.node.id}/{element}"
-        child = Child(self._children.id_of(path), node.index, element, self._tell)
-        task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
-        inputs = self._arrays[node.index].inputs_of(element)
-        await self._begin_child(path, child, task, inputs, overrides_of(inner))
-
-    async def _begin_child(
-        self,
-        path: str,
-        child: Child,
-        task: ReadyTask,
-        inputs: literals_pb2.LiteralMap,
-        overrides: execution_pb2.NodeOverrides | None,
-    ) -> None:
-        record = await self._children.begin(path, child, task.id, inputs, overrides)
+    async def _begin_execution(self, node: PlanNode, element: int | None) -> None:
+        if element is None:
+            child, record = await self._beginner.task(node)
+        else:
+            child, record = await self._beginner.element(node, self._arrays[node.index], element)
         if lifecycle.is_terminal(record.state):
-            child.id = record.id
             self._tell(child, record)
-        elif self._is_stopping(child):
-            await self._children.cancel([child], "another node of the graph has failed")
-
-    def _is_stopping(self, child: Child) -> bool:
-        array = self._arrays.get(child.index) if child.element is not None else None
-        return self._run.is_stopped or (array is not None and array.is_given_up)
+        elif self._run.is_stopped or (element is not None and self._arrays[node.index].is_given_up):
+            await self._children.cancel([child], _STOPPED)
 
     async def _begin_other(self, node: PlanNode) -> None:
-        kind = node.node.WhichOneof("target")
-        if kind == "branch_node":
-            inputs = await self._values.resolved(node.node.inputs, {})
-            await self._choose(node, inputs)
-        elif kind == "array_node":
-            task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
-            inputs = await self._values.resolved(node.node.inputs, _lists_too(task.input_variables, node.node))
-            array = Array(node.node.array_node, inputs)
-            await self._journal.note(f"width:{node.node.id}", array.width)
-            self._arrays[node.index] = array
-            if not array.width:
+        """Begins a node that has no execution of its own."""
+        if node.kind == graph_pb2.NodeStatus.KIND_BRANCH:
+            self._run.choose(node.index, await self._beginner.branch(node))
+        elif node.kind == graph_pb2.NodeStatus.KIND_GATE:
+            self._gate_inputs[node.index] = await self._beginner.gate(node)
+        else:
+            array = self._arrays[node.index] = await self._beginner.array(node)
+            if array.width:
+                self._open_arrays.append(node.index)
+            else:
                 await self._end_array(node, array)
-        else:
-            self._gate_inputs[node.index] = await self._values.resolved(node.node.inputs, {})
-            await self._gates.reach(node.index, node.node)
-
-    async def _choose(self, node: PlanNode, inputs: literals_pb2.LiteralMap) -> None:
-        block = node.node.branch_node.if_else
-        field = f"branch:{node.node.id}"
-        if field in self._journal.known:
-            choice = int(self._journal.known[field])
-        else:
-            blocks = (block.case, *block.other)
-            given = dict(inputs.literals)
-            choice = next((i for i, each in enumerate(blocks) if holds(each.condition, given)), len(blocks))
-            if choice == len(blocks) and block.WhichOneof("default") == "error":
-                self._run.choose(node.index, None)
-                await self._fail_here(node, None, block.error.message or "no condition of the branch holds")
-                return
-            choice = int(await self._journal.note(field, choice))
-        self._run.choose(node.index, node.inner[choice])
+        if self._run.is_stopped:
+            await self._stop()
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
@@ -301,7 +262,7 @@ class GraphRun:
     async def _child_ended(self, child: Child, record: ExecutionRecord | None) -> None:
         node = self._plan.nodes[child.index]
         outputs = None
-        state, error = END_STATES[lifecycle.FAILED], None
+        state, error = _FAILED, None
         if record is None:
             error = execution_pb2.TaskError(kind=execution_pb2.TaskError.KIND_SYSTEM, message="its execution is gone")
         else:
@@ -327,17 +288,19 @@ class GraphRun:
             await self._cancel(node.index, "too few elements of the array can succeed")
         if array.elements.is_over:
             await self._end_array(node, array)
+        elif array.elements.has_ready and child.index not in self._open_arrays:
+            self._open_arrays.append(child.index)
 
     async def _end_array(self, node: PlanNode, array: Array) -> None:
         if array.elements.is_stopped:
-            self._run.fail(node.index, END_STATES[lifecycle.CANCELLED])
+            self._run.fail(node.index, _CANCELLED)
             self._changed.set()
             return
         if array.elements.is_lost:
             record, error = self._array_errors[node.index]
-            await self._fail(node, node.node.id, END_STATES[lifecycle.FAILED], record, error, array.why_lost)
+            await self._fail(node, node.node.id, _FAILED, record, error, array.why_lost)
             return
-        task = await self._services.tasks.pinned(node.node.array_node.node.task_node.reference_id)
+        task = await self._services.tasks.pinned(inner_task(node))
         outputs = array.gathered(task.output_variables.variables)
         array.outputs.clear()
         self._values.put(node.index, outputs, 0, None)
@@ -369,7 +332,7 @@ class GraphRun:
         self, node: PlanNode, element: int | None, message: str, code: str = retrying.NODE_FAILED
     ) -> None:
         """Fails a node, or an element, that has no execution."""
-        error = execution_pb2.TaskError(kind=_FAILED, code=code, message=message)
+        error = execution_pb2.TaskError(kind=_USER, code=code, message=message)
         error.time.FromMilliseconds(self._services.store.now_ms())
         path = node.node.id if element is None else f"{node.node.id}/{element}"
         with contextlib.suppress(DomainError):  # It is for those who look; it fails without it.
@@ -377,7 +340,7 @@ class GraphRun:
         if element is None:
             if reference_of(node.node) is not None:
                 self._working -= 1
-            await self._fail(node, path, END_STATES[lifecycle.FAILED], None, error)
+            await self._fail(node, path, _FAILED, None, error)
             return
         child = Child(b"", node.index, element, self._tell)
         failed = ExecutionRecord(b"", lifecycle.FAILED, b"", outcome=error.SerializeToString())
@@ -393,7 +356,7 @@ class GraphRun:
         note: str = "",
     ) -> None:
         if self._error is None:
-            cause = cause or execution_pb2.TaskError(kind=_FAILED, code=retrying.NODE_FAILED)
+            cause = cause or execution_pb2.TaskError(kind=_USER, code=retrying.NODE_FAILED)
             self._failed_path = path
             what = f"node {path}"
             if record is not None and record.meta:
@@ -405,17 +368,25 @@ class GraphRun:
         self._run.fail(node.index, state)
         self._changed.set()
         if self._run.is_stopped and not was_stopped:
-            for index, element in self._held:
-                if element is None:
-                    self._run.fail(index, END_STATES[lifecycle.CANCELLED])
-            self._held.clear()
-            for index in self._gates.close():
-                self._run.fail(index, END_STATES[lifecycle.CANCELLED])
-            for array_index, array in self._arrays.items():
-                array.elements.stop()
-                if array.elements.is_over and self._run.is_active(array_index):
-                    self._run.fail(array_index, END_STATES[lifecycle.CANCELLED])
-            await self._cancel(None, "another node of the graph has failed")
+            await self._stop()
+            await self._cancel(None, _STOPPED)
+
+    async def _stop(self) -> None:
+        """Ends the nodes that wait for something that does not come any more, now that the graph has failed."""
+        for index, element in self._held:
+            if element is None:
+                self._run.fail(index, _CANCELLED)
+        self._held.clear()
+        for index in self._gates.close():
+            self._run.fail(index, _CANCELLED)
+        for index, array in self._arrays.items():
+            array.elements.stop()
+            if array.elements.is_over and self._run.is_active(index):
+                self._run.fail(index, _CANCELLED)
+        for node in self._plan.nodes:
+            # A branch whose choice was skipped.
+            if node.inner and self._run.is_active(node.index) and not any(map(self._run.is_active, node.inner)):
+                self._run.fail(node.index, _CANCELLED)
 
     async def _cancel(self, index: int | None, why: str) -> None:
         """Cancels the executions of a node, or all."""
@@ -429,9 +400,9 @@ class GraphRun:
             try:
                 outputs = await self._values.resolved(self._plan.outputs, self._task.output_variables.variables)
             except BindingError as error:
-                self._error = execution_pb2.TaskError(kind=_FAILED, code=retrying.NODE_FAILED, message=str(error))
-        elif self._plan.failure is not None:
-            await self._run_failure_node(self._plan.failure)
+                self._error = execution_pb2.TaskError(kind=_USER, code=retrying.NODE_FAILED, message=str(error))
+        elif self._plan.failure is not None and self._error is not None:
+            await self._run_failure_node(self._plan.failure, self._error)
         while True:
             try:
                 await self._journal.summarize(self.summary())
@@ -445,27 +416,13 @@ class GraphRun:
                 # The outputs do not fit: that is recorded as the end.
             return
 
-    async def _run_failure_node(self, node: PlanNode) -> None:
+    async def _run_failure_node(self, node: PlanNode, error: execution_pb2.TaskError) -> None:
         """Runs the node that follows a failure; what comes of it changes nothing."""
-        task = await self._services.tasks.pinned(self._reference(node))
-        bindings = [each for each in node.node.inputs if each.var != "err"]
-        inputs = await self._values.resolved(bindings, task.input_variables.variables)
-        if "err" in task.input_variables.variables and self._error is not None:
-            error = literals_pb2.Error(failed_node_id=self._failed_path, message=self._error.message)
-            inputs.literals["err"].scalar.error.CopyFrom(error)
-        child = Child(self._children.id_of(node.node.id), node.index, None, self._tell)
-        record = await self._children.begin(node.node.id, child, task.id, inputs, overrides_of(node.node))
-        self._news.clear()
+        child, record = await self._beginner.failure(node, error, self._failed_path)
         while not lifecycle.is_terminal(record.state):
             await self._changed.wait()
             self._changed.clear()
-            read = (await self._children.read([child.id])).get(child.id)
-            if read is None:
+            now = (await self._children.read([child.id])).get(child.id)
+            if now is None:
                 return
-            record = read
-
-
-def _lists_too(variables: interface_pb2.VariableMap, node: workflow_pb2.Node) -> dict[str, interface_pb2.Variable]:
-    """The variables of an array: its own inputs are checked as elements when these begin."""
-    bound = set(node.array_node.bound_inputs)
-    return {name: each for name, each in variables.variables.items() if name in bound}
+            record = now
