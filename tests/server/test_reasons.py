@@ -380,7 +380,7 @@ async def _graph_invalid(case: Case) -> Refusal:
     request = workflow("walk-graph", node("a", "walk-nobody"), node("a", "walk-nobody"))
     refusal = await case.refused(lambda: case.stubs.tasks.RegisterTask(request))
     assert refusal.metadata["task"] == "default/development/walk-graph@1"
-    assert any(path.startswith("graph.workflow.nodes[1]") for path in refusal.violations)
+    assert any(path.startswith("spec.graph.workflow.nodes[1]") for path in refusal.violations)
     return refusal
 
 

@@ -12,7 +12,7 @@ from lacewing.types._describe import describe_literal, describe_type
 from lacewing.types._diff import Difference, literal_map_differences
 from lacewing.types._digest import digest_interface, digest_literal, digest_literal_map, digest_message
 from lacewing.types._json import JsonConverter, literal_map_from_json, literal_map_to_json
-from lacewing.types._paths import literal_at
+from lacewing.types._paths import literal_at, type_at
 from lacewing.types._problem import ConversionError, Problem
 from lacewing.types._python import (
     AnnotationError,
@@ -80,4 +80,5 @@ __all__ = [
     "literal_map_to_json",
     "literal_type_of",
     "register_transformer",
+    "type_at",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lacewing.types._codecs import Form, compile_type
+from lacewing.types._describe import describe_type
 from lacewing.types._msgpack import is_record, record_literal, record_tree
-from lacewing.types._problem import ConversionError
+from lacewing.types._problem import ConversionError, unknown_name
 from lacewing.v1 import literals_pb2, types_pb2
 
 
@@ -78,3 +79,31 @@ def _literal_of(tree: Any, literal_type: types_pb2.LiteralType | None) -> litera
         case _:
             return record_literal(tree)
     return literal
+
+
+def type_at(literal_type: types_pb2.LiteralType | None, path: Sequence[str | int]) -> types_pb2.LiteralType | None:
+    """Return the type of what is found at the end of a path, or None if that is known only when a value is there.
+
+    Raises:
+        ConversionError: The path leads nowhere in any value of the type.
+    """
+    for step in path:
+        if literal_type is None:
+            return None
+        kind = literal_type.WhichOneof("type")
+        if kind == "collection_type" and isinstance(step, int) and step >= 0:
+            literal_type = literal_type.collection_type
+        elif kind == "map_value_type" and isinstance(step, str):
+            literal_type = literal_type.map_value_type
+        elif kind == "simple" and literal_type.simple == types_pb2.SIMPLE_TYPE_STRUCT:
+            fields = literal_type.structure.dataclass_type
+            if not fields:
+                return None
+            if step not in fields:
+                raise ConversionError(unknown_name("field", str(step), fields))
+            literal_type = fields[str(step)]
+        elif kind == "union_type":
+            return None
+        else:
+            raise ConversionError(f"cannot look for {step!r} in {describe_type(literal_type)}")
+    return literal_type

@@ -140,7 +140,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_GRAPH_INVALID: _ErrorReason.ValueType  # 27
     """`INVALID_ARGUMENT`, with `BadRequest`. A graph does not hold: each problem with the path of its node and field. Nothing
-    was registered and no node ran. Metadata: `task`; in the answer to a completion also `execution`. Correct the graph.
+    was registered and no node ran. Metadata: `task`, and `execution`, if its body gave the graph. Correct the graph.
     """
     ERROR_REASON_GRAPH_NOT_FOUND: _ErrorReason.ValueType  # 28
     """`NOT_FOUND`. The execution runs no graph, or its body has not given one yet. Metadata: `execution`."""
@@ -255,7 +255,7 @@ again later; the server has logged the cause.
 """
 ERROR_REASON_GRAPH_INVALID: ErrorReason.ValueType  # 27
 """`INVALID_ARGUMENT`, with `BadRequest`. A graph does not hold: each problem with the path of its node and field. Nothing
-was registered and no node ran. Metadata: `task`; in the answer to a completion also `execution`. Correct the graph.
+was registered and no node ran. Metadata: `task`, and `execution`, if its body gave the graph. Correct the graph.
 """
 ERROR_REASON_GRAPH_NOT_FOUND: ErrorReason.ValueType  # 28
 """`NOT_FOUND`. The execution runs no graph, or its body has not given one yet. Metadata: `execution`."""

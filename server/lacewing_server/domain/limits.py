@@ -132,3 +132,15 @@ GRAPH_DEPTH_MAX: Final = 16
 
 ARRAY_ELEMENTS_MAX: Final = 100_000
 """Elements of one array node."""
+
+GRAPH_MAX_BYTES: Final = 8 << 20
+"""Bytes of one serialized graph, with what it brings along."""
+
+GRAPH_NODES_MAX: Final = 100_000
+"""Nodes of one graph, those inside of branches included."""
+
+GRAPH_TASKS_MAX: Final = 1_000
+"""Tasks and workflows that one graph brings along."""
+
+NODE_ID_MAX: Final = 128
+"""Characters of the id of a node, and of the name by which a gate is answered."""

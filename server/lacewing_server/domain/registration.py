@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from google.protobuf.message import Message
 
 from lacewing.types import ConversionError, InterfaceChecker, digest_message
-from lacewing.v1 import errors_pb2, interface_pb2, task_pb2
+from lacewing.v1 import errors_pb2, identifiers_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import limits, names
 from lacewing_server.domain.bounds import check_bounds
 from lacewing_server.domain.durations import check_duration
@@ -63,7 +63,16 @@ def check(project: str, domain: str, name: str, version: str, spec: task_pb2.Tas
             metadata={"field": "spec", "bytes": str(size), "limit": str(limits.SPEC_MAX_BYTES)},
         )
     violations = Violations()
-    _check_id(project, domain, name, version, "id", violations)
+    task = identifiers_pb2.TaskId(project=project, domain=domain, name=name, version=version)
+    check_spec(task, spec, violations)
+    violations.raise_if_any()
+    digest = digest_of(spec)
+    return Checked(version or digest[:_DERIVED_VERSION_DIGITS], digest, tuple(_warnings(name, spec, defaults)))
+
+
+def check_spec(task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec, violations: Violations) -> None:
+    """Checks an identity and a spec, but not the graph of a workflow; paths begin with ``id`` and ``spec``."""
+    _check_id(task.project, task.domain, task.name, task.version, "id", violations)
     if not spec.template.type:
         violations.add("spec.template.type", "is required: it says which workers can run the task")
     if spec.HasField("graph") != (spec.template.type == WORKFLOW):
@@ -78,9 +87,6 @@ def check(project: str, domain: str, name: str, version: str, spec: task_pb2.Tas
     _check_metadata(spec, violations)
     _check_policy(spec.policy, violations)
     _check_interface(spec, violations)
-    violations.raise_if_any()
-    digest = digest_of(spec)
-    return Checked(version or digest[:_DERIVED_VERSION_DIGITS], digest, tuple(_warnings(name, spec, defaults)))
 
 
 def digest_of(spec: task_pb2.TaskSpec) -> str:

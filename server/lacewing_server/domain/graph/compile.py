@@ -1,63 +1,78 @@
-"""TEMPORARY: pins references only. To be replaced by the compiler."""
+"""The compiler of graphs: everything a graph must be, checked before any of its nodes runs. Pure.
+
+Theory of operation. A graph is walked once to collect its nodes, each with its path; each is checked by itself, which
+shows what it takes and gives. Then the nodes are brought into an order, so that what a node gives is known before it is
+promised to another: the outputs of a branch are those of what it chooses from, those of an approval its inputs. Last,
+everything that is bound is compared with what it is bound to. Problems do not stop it: where one leaves a type unknown,
+nothing that depends on it is judged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lacewing.v1 import identifiers_pb2, interface_pb2, task_pb2, workflow_pb2
+from lacewing.types import ConversionError, explain_mismatch
+from lacewing.v1 import bindings_pb2, identifiers_pb2, interface_pb2, task_pb2, types_pb2, workflow_pb2
+from lacewing_server.domain import limits
 from lacewing_server.domain.errors import Violation
-from lacewing_server.domain.graph.plan import choices_of
-from lacewing_server.domain.graph.references import reference_of
+from lacewing_server.domain.graph.binding_check import BindingCheck, nearest
+from lacewing_server.domain.graph.bindings import promises_of
+from lacewing_server.domain.graph.conditions_check import check_condition
+from lacewing_server.domain.graph.cycles import in_order
+from lacewing_server.domain.graph.embedded import Embedded
+from lacewing_server.domain.graph.nodes_check import NodesCheck, Place, places_of
+from lacewing_server.domain.graph.plan import TERMINALS, choices_of
+from lacewing_server.domain.graph.references import complete, references_in
+from lacewing_server.domain.graph.signatures import Signature, Type
+
+_ERROR = types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_ERROR)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KnownTask:
+    """A registered task or workflow that a graph refers to."""
+
     id: identifiers_pb2.TaskId
+    """Its identity, complete."""
     spec: task_pb2.TaskSpec
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class CompiledGraph:
+    """A graph that holds."""
+
     graph: task_pb2.Graph
-    registrations: list[tuple[identifiers_pb2.TaskId, task_pb2.TaskSpec]] = field(default_factory=list)
+    """The graph with complete references, and without what it brought along."""
+    registrations: list[tuple[identifiers_pb2.TaskId, task_pb2.TaskSpec]]
+    """What it brought along, in the order in which it can be registered."""
 
 
 class GraphInvalidError(Exception):
+    """A graph does not hold.
+
+    Attributes:
+        problems: Everything that is wrong with it, at least one.
+    """
+
     def __init__(self, problems: Sequence[Violation]) -> None:
+        super().__init__(f"{len(problems)} problems, first: {problems[0].field}: {problems[0].description}")
         self.problems = problems
 
 
-def _refs(node: workflow_pb2.Node) -> Iterator[identifiers_pb2.TaskId]:
-    r = reference_of(node)
-    if r is not None:
-        yield r
-    if node.HasField("array_node"):
-        yield from _refs(node.array_node.node)
-    for inner in choices_of(node):
-        yield from _refs(inner)
-
-
-def _all(graph: task_pb2.Graph) -> Iterator[identifiers_pb2.TaskId]:
-    for node in graph.workflow.nodes:
-        yield from _refs(node)
-    if graph.workflow.HasField("failure_node"):
-        yield from _refs(graph.workflow.failure_node)
-
-
-def _full(r: identifiers_pb2.TaskId, own: identifiers_pb2.TaskId) -> identifiers_pb2.TaskId:
-    return identifiers_pb2.TaskId(
-        project=r.project or own.project, domain=r.domain or own.domain, name=r.name, version=r.version
-    )
+Known = Mapping[tuple[str, str, str, str], KnownTask]
+"""Registered tasks by project, domain, name and version, which is '' for the one registered last."""
 
 
 def references(graph: task_pb2.Graph, own: identifiers_pb2.TaskId) -> list[identifiers_pb2.TaskId]:
-    mine = {(t.template.id.name, t.template.id.version) for t in graph.tasks}
-    found = {}
-    for r in _all(graph):
-        if (r.name, r.version) not in mine:
-            full = _full(r, own)
-            found[full.project, full.domain, full.name, full.version] = full
+    """The tasks and workflows that a graph refers to and does not bring along, each once."""
+    embedded = Embedded(graph, own, "")
+    found: dict[tuple[str, str, str, str], identifiers_pb2.TaskId] = {}
+    for workflow in (graph.workflow, *(each.graph.workflow for each in embedded.specs())):
+        for reference in references_in(workflow):
+            full = complete(reference, own)
+            if reference.name and embedded.find(full) is None:
+                found[full.project, full.domain, full.name, full.version] = full
     return list(found.values())
 
 
@@ -65,14 +80,226 @@ def compile_graph(
     graph: task_pb2.Graph,
     own: identifiers_pb2.TaskId,
     interface: interface_pb2.TypedInterface,
-    known: Mapping[tuple[str, str, str, str], KnownTask],
+    known: Known,
+    path: str = "graph",
 ) -> CompiledGraph:
+    """Compiles a graph.
+
+    Args:
+        graph: The graph.
+        own: The task that runs it.
+        interface: What that takes and gives.
+        known: What `references` has listed, as far as it is registered.
+        path: What the paths of problems begin with.
+
+    Raises:
+        GraphInvalidError: With everything that is wrong.
+    """
+    problems: list[Violation] = []
+
+    def report(place: str, what: str) -> None:
+        problems.append(Violation(place, what))
+
+    size = graph.ByteSize()
+    if size > limits.GRAPH_MAX_BYTES:
+        report(path, f"has {size} bytes, {limits.GRAPH_MAX_BYTES} are allowed")
+        raise GraphInvalidError(problems)
+    embedded = Embedded(graph, own, f"{path}.tasks")
+    embedded.check(report)
+
+    def lookup(reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
+        full = complete(reference, own)
+        spec = embedded.find(full)
+        if spec is not None:
+            return spec
+        found = known.get((full.project, full.domain, full.name, full.version))
+        return found.spec if found is not None else None
+
+    _Compiler(graph.workflow, interface, NodesCheck(lookup, report), f"{path}.workflow", problems).check()
+    for place, spec in embedded.workflows():
+        nodes = NodesCheck(lookup, report)
+        _Compiler(spec.graph.workflow, spec.template.interface, nodes, f"{place}.graph.workflow", problems).check()
+    if problems:
+        raise GraphInvalidError(problems)
+
+    def pin(workflow: workflow_pb2.WorkflowTemplate) -> None:
+        for reference in references_in(workflow):
+            full = complete(reference, own)
+            found = known.get((full.project, full.domain, full.name, full.version))
+            reference.CopyFrom(full if found is None or embedded.find(full) is not None else found.id)
+
     compiled = task_pb2.Graph(workflow=graph.workflow)
-    for r in _all(compiled):
-        full = _full(r, own)
-        k = known.get((full.project, full.domain, full.name, full.version))
-        r.CopyFrom(k.id if k else full)
-    regs = []
-    for t in graph.tasks:
-        regs.append((_full(t.template.id, own), t))
-    return CompiledGraph(compiled, regs)
+    pin(compiled.workflow)
+    registrations = embedded.in_order()
+    for _, spec in registrations:
+        pin(spec.graph.workflow)
+    return CompiledGraph(compiled, registrations)
+
+
+class _Compiler:
+    """Checks one graph."""
+
+    def __init__(
+        self,
+        workflow: workflow_pb2.WorkflowTemplate,
+        interface: interface_pb2.TypedInterface,
+        nodes: NodesCheck,
+        path: str,
+        problems: list[Violation],
+    ) -> None:
+        self._workflow = workflow
+        self._interface = interface
+        self._nodes = nodes
+        self._path = path
+        self._problems = problems
+        self._places: dict[str, Place] = {}
+        self._outputs: dict[str, Mapping[str, Type] | None] = {}
+        self._bindings = BindingCheck(self._promised)
+
+    def check(self) -> None:
+        """Reports everything that is wrong."""
+        places = list(places_of(self._workflow, self._path))
+        if len(places) > limits.GRAPH_NODES_MAX:
+            self._report(f"{self._path}.nodes", f"are {len(places)}, {limits.GRAPH_NODES_MAX} are allowed")
+            return
+        for place in places:
+            self._nodes.check(place)
+            self._places.setdefault(place.node.id, place)
+        self._find_outputs(places)
+        for place in places:
+            self._check_bindings(place)
+        self._check_failure_node()
+        declared = {name: each.type for name, each in self._interface.outputs.variables.items()}
+        bound = self._bindings.all(
+            self._workflow.outputs, declared, f"{self._path}.outputs", self._report, what="output"
+        )
+        for name in sorted(declared.keys() - bound):
+            self._report(f"{self._path}.outputs", f"the output {name} is not bound")
+
+    def _report(self, path: str, what: str) -> None:
+        self._problems.append(Violation(path, what))
+
+    # --- what nodes give
+
+    def _find_outputs(self, places: list[Place]) -> None:
+        """Finds the outputs of all nodes, in an order in which each comes after what it needs."""
+        needs = {place.node.id: list(self._needs(place)) for place in places}
+        ordered, circle = in_order(needs)
+        if circle:
+            self._report(f"{self._path}.nodes", f"nodes wait for each other in a circle: {' -> '.join(circle)}")
+        for node_id in ordered:
+            place = self._places[node_id]
+            self._outputs[node_id] = _renamed(self._outputs_of(place), place.node)
+        for node_id in needs:
+            if node_id not in self._outputs:  # it is in a circle, or behind one
+                self._outputs[node_id] = _renamed(self._places[node_id].signature.outputs, self._places[node_id].node)
+
+    def _needs(self, place: Place) -> Iterator[str]:
+        """The nodes that must be known before the outputs of a node are: what it waits for or chooses from."""
+        for promise in promises_of(place.node.inputs):
+            if promise.node_id not in TERMINALS:
+                yield promise.node_id
+        yield from place.node.upstream_node_ids
+        yield from (inner.id for inner in choices_of(place.node))
+
+    def _outputs_of(self, place: Place) -> Mapping[str, Type] | None:
+        node = place.node
+        if node.gate_node.HasField("approve"):
+            return {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
+        if not node.HasField("branch_node"):
+            return place.signature.outputs
+        alternatives = [self._outputs.get(inner.id) for inner in choices_of(node)]
+        given = [each for each in alternatives if each is not None]
+        if len(given) < len(alternatives) or not given:
+            return None
+        # What every alternative gives. Where the types differ, it is the one that all fit, or seen when a value is there.
+        names = set(given[0]).intersection(*given[1:])
+        return {name: _common([each[name] for each in given]) for name in names}
+
+    def _promised(self, promise: bindings_pb2.OutputReference) -> Type:
+        name = promise.var
+        if promise.node_id in TERMINALS:
+            variables = self._interface.inputs.variables
+            if name not in variables:
+                raise ConversionError(f"the graph has no input {name}{nearest(name, variables)}")
+            return variables[name].type
+        place = self._places.get(promise.node_id)
+        if place is None:
+            raise ConversionError(f"there is no node {promise.node_id}{nearest(promise.node_id, self._places)}")
+        if place.branch:
+            raise ConversionError(
+                f"node {promise.node_id} is inside of the branch {place.branch}, which gives its outputs: "
+                f"refer to {place.branch}"
+            )
+        outputs = self._outputs.get(promise.node_id)
+        if outputs is None:
+            return None
+        if name not in outputs:
+            raise ConversionError(f"node {promise.node_id} gives no output {name}{nearest(name, outputs)}")
+        return outputs[name]
+
+    # --- what they are given
+
+    def _check_bindings(self, place: Place) -> None:
+        node, signature = place.node, place.signature
+        if node.WhichOneof("target") is None:
+            return
+
+        def report(path: str, what: str) -> None:
+            self._report(path, what if what.startswith("node ") else f"node {node.id}: {what}")
+
+        inputs = signature.inputs
+        if inputs is None and signature.outputs is not None:
+            inputs = {}
+        bound = self._bindings.all(node.inputs, inputs, f"{place.path}.inputs", report, what="input")
+        for name in sorted(signature.required - bound):
+            report(f"{place.path}.inputs", f"the input {name} is not bound")
+        for index, node_id in enumerate(node.upstream_node_ids):
+            if node_id not in TERMINALS and node_id not in self._places:
+                hint = nearest(node_id, self._places)
+                report(f"{place.path}.upstream_node_ids[{index}]", f"there is no node {node_id}{hint}")
+        if node.HasField("branch_node"):
+            types = {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
+            if_else, path = node.branch_node.if_else, f"{place.path}.branch_node.if_else"
+            check_condition(if_else.case.condition, types, f"{path}.case.condition", report)
+            for index, block in enumerate(if_else.other):
+                check_condition(block.condition, types, f"{path}.other[{index}].condition", report)
+
+    def _check_failure_node(self) -> None:
+        if not self._workflow.HasField("failure_node"):
+            return
+        place = Place(self._workflow.failure_node, f"{self._path}.failure_node", "")
+        self._nodes.check(place)
+        node = place.node
+        if node.WhichOneof("target") not in {None, "task_node", "workflow_node"}:
+            self._report(place.path, f"node {node.id}: what follows a failure runs a task or a workflow")
+            return
+        for promise in promises_of(node.inputs):
+            if promise.node_id not in TERMINALS:
+                self._report(
+                    f"{place.path}.inputs",
+                    f"node {node.id}: takes an output of node {promise.node_id}, which may have failed; only inputs of "
+                    "the graph can be bound",
+                )
+                return
+        inputs = place.signature.inputs
+        if inputs is not None and "err" in inputs:
+            err = inputs["err"]
+            if err is not None and explain_mismatch(_ERROR, err) is None:
+                required = place.signature.required - {"err"}
+                place.signature = Signature(inputs, required, place.signature.outputs)
+        self._check_bindings(place)
+
+
+def _renamed(outputs: Mapping[str, Type] | None, node: workflow_pb2.Node) -> Mapping[str, Type] | None:
+    if outputs is None or not node.output_aliases:
+        return outputs
+    aliases = {each.var: each.alias for each in node.output_aliases}
+    return {aliases.get(name, name): each for name, each in outputs.items()}
+
+
+def _common(types: Sequence[Type]) -> Type:
+    for each in types:
+        if each is not None and all(other is not None and explain_mismatch(other, each) is None for other in types):
+            return each
+    return None

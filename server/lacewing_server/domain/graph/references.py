@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lacewing.v1 import execution_pb2, identifiers_pb2, workflow_pb2
 
 
@@ -26,3 +28,34 @@ def overrides_of(node: workflow_pb2.Node) -> execution_pb2.NodeOverrides | None:
     if node.task_node.overrides.ByteSize():
         overrides.task.CopyFrom(node.task_node.overrides)
     return overrides if overrides.ByteSize() else None
+
+
+def references_in(workflow: workflow_pb2.WorkflowTemplate) -> Iterator[identifiers_pb2.TaskId]:
+    """Everything that the nodes of a graph refer to, those inside of others and the failure node included."""
+    for node in workflow.nodes:
+        yield from _references(node)
+    if workflow.HasField("failure_node"):
+        yield from _references(workflow.failure_node)
+
+
+def _references(node: workflow_pb2.Node) -> Iterator[identifiers_pb2.TaskId]:
+    reference = reference_of(node)
+    if reference is not None:
+        yield reference
+    elif node.HasField("array_node"):
+        yield from _references(node.array_node.node)
+    elif node.HasField("branch_node"):
+        if_else = node.branch_node.if_else
+        for block in (if_else.case, *if_else.other):
+            yield from _references(block.then_node)
+        yield from _references(if_else.else_node)
+
+
+def complete(reference: identifiers_pb2.TaskId, own: identifiers_pb2.TaskId) -> identifiers_pb2.TaskId:
+    """A reference with the project and domain of the task whose graph it is in, where it names none."""
+    return identifiers_pb2.TaskId(
+        project=reference.project or own.project,
+        domain=reference.domain or own.domain,
+        name=reference.name,
+        version=reference.version,
+    )

@@ -52,7 +52,8 @@ class Compiler:
         if depth >= limits.GRAPH_DEPTH_MAX:
             what = f"graphs are at most {limits.GRAPH_DEPTH_MAX} deep, and this one is in a graph at that depth already"
             raise self._refusal(task.id, [Violation("graph", what)])
-        return await self.compile(graph, task.id, task.version.spec.template.interface, validate_only=False)
+        interface = task.version.spec.template.interface
+        return await self._compile(graph, task.id, interface, "graph", validate_only=False)
 
     async def compile(
         self,
@@ -62,11 +63,22 @@ class Compiler:
         *,
         validate_only: bool,
     ) -> task_pb2.Graph:
-        """Compiles a graph, and registers what it brings along unless that is only validated.
+        """Compiles the graph of a workflow, and registers what it brings along unless that is only validated.
 
         Raises:
             DomainError: ``GRAPH_INVALID``, or that of the store.
         """
+        return await self._compile(graph, own, interface, "spec.graph", validate_only=validate_only)
+
+    async def _compile(
+        self,
+        graph: task_pb2.Graph,
+        own: identifiers_pb2.TaskId,
+        interface: interface_pb2.TypedInterface,
+        path: str,
+        *,
+        validate_only: bool,
+    ) -> task_pb2.Graph:
         known = {}
         for reference in references(graph, own):
             found = await self._find(reference)
@@ -75,12 +87,12 @@ class Compiler:
         try:
             large = len(graph.workflow.nodes) > _LARGE_NODES
             if large:
-                compiled = await asyncio.to_thread(compile_graph, graph, own, interface, known)
+                compiled = await asyncio.to_thread(compile_graph, graph, own, interface, known, path)
             else:
-                compiled = compile_graph(graph, own, interface, known)
+                compiled = compile_graph(graph, own, interface, known, path)
         except GraphInvalidError as error:
             raise self._refusal(own, list(error.problems)) from error
-        await self._register(compiled, own, validate_only=validate_only)
+        await self._register(compiled, own, path, validate_only=validate_only)
         return compiled.graph
 
     async def _find(self, reference: identifiers_pb2.TaskId) -> KnownTask | None:
@@ -92,7 +104,9 @@ class Compiler:
             raise
         return KnownTask(ready.id, ready.version.spec)
 
-    async def _register(self, compiled: CompiledGraph, own: identifiers_pb2.TaskId, *, validate_only: bool) -> None:
+    async def _register(
+        self, compiled: CompiledGraph, own: identifiers_pb2.TaskId, path: str, *, validate_only: bool
+    ) -> None:
         problems = []
         for task_id, spec in compiled.registrations:
             try:
@@ -100,7 +114,7 @@ class Compiler:
             except DomainError as error:
                 if error.reason != errors_pb2.ERROR_REASON_TASK_VERSION_CONFLICT:
                     raise
-                problems.append(Violation("graph.tasks", error.message))
+                problems.append(Violation(f"{path}.tasks", error.message))
         if problems:
             raise self._refusal(own, problems)
         if not validate_only:

@@ -1,0 +1,148 @@
+"""Whether what is bound fits what it is bound to. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from lacewing.types import ConversionError, compile_checker, describe_type, explain_mismatch, type_at
+from lacewing.v1 import bindings_pb2, literals_pb2, types_pb2
+from lacewing_server.domain.graph.bindings import path_of
+from lacewing_server.domain.graph.signatures import Type, declared_type
+
+_COMPARED_MAX: Final = 255
+"""Characters of a name beyond which it is no slip of the pen."""
+Report = Callable[[str, str], None]
+"""Takes a problem: the path of a field, and what is wrong there."""
+Outputs = Callable[[bindings_pb2.OutputReference], Type]
+"""The type of what is promised; raises `ConversionError` if there is no such thing."""
+
+
+class BindingCheck:
+    """Checks bindings; what is the same for many is looked at once."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._mismatches: dict[tuple[bytes, bytes], str | None] = {}
+        self._checkers: dict[bytes, Callable[[literals_pb2.Literal], Iterable[tuple[str, str]]]] = {}
+
+    def all(
+        self,
+        bindings: Iterable[bindings_pb2.Binding],
+        inputs: Mapping[str, Type] | None,
+        path: str,
+        report: Report,
+        *,
+        what: str,
+    ) -> set[str]:
+        """Checks bindings of variables.
+
+        Args:
+            bindings: The bindings.
+            inputs: The variables and their types; None if there may be any.
+            path: Where the bindings are.
+            report: Is told of each problem.
+            what: What a variable is called: input or output.
+
+        Returns:
+            The variables that are bound.
+        """
+        seen: set[str] = set()
+        for index, binding in enumerate(bindings):
+            place = f"{path}[{index}]"
+            name = binding.var
+            if not name:
+                report(f"{place}.var", f"names no {what}")
+            elif name in seen:
+                report(f"{place}.var", f"the {what} {name} is bound twice")
+            elif inputs is not None and name not in inputs:
+                report(f"{place}.var", f"there is no {what} {name}{nearest(name, inputs)}")
+            else:
+                self.one(binding.binding, inputs[name] if inputs is not None else None, f"{place}.binding", report)
+            seen.add(name)
+        return seen
+
+    def one(self, data: bindings_pb2.BindingData, expected: Type, path: str, report: Report) -> None:
+        """Checks one binding."""
+        kind = data.WhichOneof("value")
+        if kind is None:
+            report(path, "binds nothing: a value or a promise must be set")
+        elif kind == "promise":
+            try:
+                found = type_at(self._outputs(data.promise), path_of(data.promise))
+            except ConversionError as error:
+                report(f"{path}.promise", str(error))
+                return
+            if found is not None and expected is not None and (why := self._mismatch(found, expected)) is not None:
+                report(f"{path}.promise", f"{shown(data.promise)} does not fit: {why}")
+        elif kind == "collection":
+            element = _inside(expected, "collection_type")
+            if isinstance(element, str):
+                report(path, f"is a list, but {element}")
+                return
+            for index, each in enumerate(data.collection.bindings):
+                self.one(each, element, f"{path}.collection.bindings[{index}]", report)
+        elif kind == "map":
+            value = _inside(expected, "map_value_type")
+            if isinstance(value, str):
+                report(path, f"is a map, but {value}")
+                return
+            for name in sorted(data.map.bindings):
+                self.one(data.map.bindings[name], value, f'{path}.map.bindings["{name}"]', report)
+        elif expected is not None:
+            literal = literals_pb2.Literal()
+            if kind == "scalar":
+                literal.scalar.CopyFrom(data.scalar)
+            else:
+                literal.offloaded_metadata.CopyFrom(data.offloaded_metadata)
+            for inner, message in self._misfits(literal, expected):
+                report(f"{path}.{kind}{inner}", message)
+
+    def type_of(self, data: bindings_pb2.BindingData) -> Type:
+        """The type of what is bound, as far as it is known; problems are told of by `one`."""
+        kind = data.WhichOneof("value")
+        if kind == "promise":
+            try:
+                return type_at(self._outputs(data.promise), path_of(data.promise))
+            except ConversionError:
+                return None
+        return declared_type(data)
+
+    def _mismatch(self, found: types_pb2.LiteralType, expected: types_pb2.LiteralType) -> str | None:
+        key = (found.SerializeToString(), expected.SerializeToString())
+        if key not in self._mismatches:
+            self._mismatches[key] = explain_mismatch(found, expected)
+        return self._mismatches[key]
+
+    def _misfits(self, literal: literals_pb2.Literal, expected: types_pb2.LiteralType) -> Iterable[tuple[str, str]]:
+        key = expected.SerializeToString()
+        if key not in self._checkers:
+            self._checkers[key] = compile_checker(expected)
+        return self._checkers[key](literal)
+
+
+def shown(promise: bindings_pb2.OutputReference) -> str:
+    """A promise, for people."""
+    steps = "".join(f"[{step!r}]" for step in path_of(promise))
+    return f"{promise.node_id}.{promise.var}{steps}" if promise.node_id else f"the input {promise.var}{steps}"
+
+
+def _inside(expected: Type, kind: str) -> Type | str:
+    """The type of what a list or map holds; or why there can be none, as text."""
+    if expected is None:
+        return None
+    if expected.HasField("union_type"):
+        fitting = [each for each in expected.union_type.variants if each.WhichOneof("type") == kind]
+        if len(fitting) == 1:
+            return _inside(fitting[0], kind)
+        return None if fitting else f"{describe_type(expected)} is expected"
+    if expected.WhichOneof("type") != kind:
+        return f"{describe_type(expected)} is expected"
+    return expected.collection_type if kind == "collection_type" else expected.map_value_type
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at a known name that is close to one that is not."""
+    near = difflib.get_close_matches(name, list(known), n=1) if len(name) <= _COMPARED_MAX else []
+    return f'; did you mean "{near[0]}"?' if near else ""
