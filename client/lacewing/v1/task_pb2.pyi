@@ -109,7 +109,8 @@ class Graph(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskSpec]:
         """Tasks and workflows that nodes refer to by `template.id`, so that they need not be registered before: they are registered
         with the graph, as `RegisterTask` does it. Each needs a name and a version; project and domain default to those of the
-        task that runs the graph. They may refer to each other, but not in a circle. At most 1,000.
+        task that runs the graph. They may refer to each other, but not in a circle, and bring others along by
+        themselves. At most 1,000 in all.
         """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from google.protobuf.message import Message
 
-from lacewing.types import ConversionError, InterfaceChecker, digest_message
+from lacewing.types import NOT_IDENTITY, ConversionError, InterfaceChecker, derived_version, digest_spec
 from lacewing.v1 import errors_pb2, identifiers_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import limits, names
 from lacewing_server.domain.bounds import check_bounds
@@ -16,13 +16,9 @@ from lacewing_server.domain.durations import check_duration
 from lacewing_server.domain.errors import DomainError, Violation, Violations
 from lacewing_server.domain.task_version import WORKFLOW, Defaults
 
-_NOT_IDENTITY: Final = ("lacewing.v1.TaskSpec.description", "lacewing.v1.TaskTemplate.id")
-"""Fields of a spec that say nothing about how the task runs."""
-
 _Field: TypeAlias = Any
 """A ``FieldDescriptor``; of which of the two implementations depends on how protobuf was built."""
 
-_DERIVED_VERSION_DIGITS: Final = 16
 _SHOWN_CHARACTERS: Final = 80
 
 
@@ -66,8 +62,8 @@ def check(project: str, domain: str, name: str, version: str, spec: task_pb2.Tas
     task = identifiers_pb2.TaskId(project=project, domain=domain, name=name, version=version)
     check_spec(task, spec, violations)
     violations.raise_if_any()
-    digest = digest_of(spec)
-    return Checked(version or digest[:_DERIVED_VERSION_DIGITS], digest, tuple(_warnings(name, spec, defaults)))
+    digest = digest_spec(spec)
+    return Checked(version or derived_version(digest), digest, tuple(_warnings(name, spec, defaults)))
 
 
 def check_spec(task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec, violations: Violations) -> None:
@@ -87,11 +83,6 @@ def check_spec(task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec, violations
     _check_metadata(spec, violations)
     _check_policy(spec.policy, violations)
     _check_interface(spec, violations)
-
-
-def digest_of(spec: task_pb2.TaskSpec) -> str:
-    """The canonical digest of a spec, 64 hexadecimal digits."""
-    return digest_message(spec, ignore=_NOT_IDENTITY).hex()
 
 
 def differences(existing: task_pb2.TaskSpec, given: task_pb2.TaskSpec) -> list[Violation]:
@@ -208,7 +199,7 @@ def _warnings(name: str, spec: task_pb2.TaskSpec, defaults: Defaults) -> Iterato
 
 def _differences(existing: Message, given: Message, path: str) -> Iterator[Violation]:
     for field in existing.DESCRIPTOR.fields:
-        if field.full_name in _NOT_IDENTITY:
+        if field.full_name in NOT_IDENTITY:
             continue
         before, after = getattr(existing, field.name), getattr(given, field.name)
         place = f"{path}.{field.name}"

@@ -227,7 +227,7 @@ class Tasks:
         ref = identity.task_ref(task.project, task.domain, task.name)
         existing = await self._store.call("HGET", self._store.keys.task(ref), f"v:{task.version}")
         if existing is not None:
-            given = task_pb2.TaskVersion(id=task, spec=spec, digest=registration.digest_of(spec))
+            given = task_pb2.TaskVersion(id=task, spec=spec, digest=digest_spec(spec))
             self._confirmed(given, existing)
 
     def _confirmed(self, given: task_pb2.TaskVersion, value: bytes) -> task_pb2.TaskVersion:

@@ -21,7 +21,7 @@ from lacewing_server.domain.graph.bindings import promises_of
 from lacewing_server.domain.graph.conditions_check import check_condition
 from lacewing_server.domain.graph.cycles import in_order
 from lacewing_server.domain.graph.embedded import Embedded
-from lacewing_server.domain.graph.nodes_check import NodesCheck, Place, places_of
+from lacewing_server.domain.graph.nodes_check import Lookup, NodesCheck, Place, places_of
 from lacewing_server.domain.graph.plan import TERMINALS, choices_of
 from lacewing_server.domain.graph.references import complete, references_in
 from lacewing_server.domain.graph.signatures import Signature, Type
@@ -68,9 +68,10 @@ def references(graph: task_pb2.Graph, own: identifiers_pb2.TaskId) -> list[ident
     """The tasks and workflows that a graph refers to and does not bring along, each once."""
     embedded = Embedded(graph, own, "")
     found: dict[tuple[str, str, str, str], identifiers_pb2.TaskId] = {}
-    for workflow in (graph.workflow, *(each.graph.workflow for each in embedded.specs())):
+    graphs = [(graph.workflow, own), *((each.spec.graph.workflow, each.id) for each in embedded.workflows())]
+    for workflow, whose in graphs:
         for reference in references_in(workflow):
-            full = complete(reference, own)
+            full = complete(reference, whose)
             if reference.name and embedded.find(full) is None:
                 found[full.project, full.domain, full.name, full.version] = full
     return list(found.values())
@@ -107,33 +108,28 @@ def compile_graph(
     embedded = Embedded(graph, own, f"{path}.tasks")
     embedded.check(report)
 
-    def lookup(reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
-        full = complete(reference, own)
-        spec = embedded.find(full)
-        if spec is not None:
-            return spec
-        found = known.get((full.project, full.domain, full.name, full.version))
-        return found.spec if found is not None else None
+    def lookup_for(whose: identifiers_pb2.TaskId) -> Lookup:
+        def lookup(reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
+            full = complete(reference, whose)
+            found = known.get((full.project, full.domain, full.name, full.version))
+            return embedded.find(full) or (found.spec if found is not None else None)
 
-    _Compiler(graph.workflow, interface, NodesCheck(lookup, report), f"{path}.workflow", problems).check()
-    for place, spec in embedded.workflows():
-        nodes = NodesCheck(lookup, report)
-        _Compiler(spec.graph.workflow, spec.template.interface, nodes, f"{place}.graph.workflow", problems).check()
+        return lookup
+
+    nodes = NodesCheck(lookup_for(own), report)
+    _Compiler(graph.workflow, interface, nodes, f"{path}.workflow", problems).check()
+    for each in embedded.workflows():
+        nodes = NodesCheck(lookup_for(each.id), report)
+        inner = each.spec.graph.workflow
+        _Compiler(inner, each.spec.template.interface, nodes, f"{each.path}.graph.workflow", problems).check()
     if problems:
         raise GraphInvalidError(problems)
-
-    def pin(workflow: workflow_pb2.WorkflowTemplate) -> None:
-        for reference in references_in(workflow):
-            full = complete(reference, own)
-            found = known.get((full.project, full.domain, full.name, full.version))
-            reference.CopyFrom(full if found is None or embedded.find(full) is not None else found.id)
-
     compiled = task_pb2.Graph(workflow=graph.workflow)
-    pin(compiled.workflow)
-    registrations = embedded.in_order()
-    for _, spec in registrations:
-        pin(spec.graph.workflow)
-    return CompiledGraph(compiled, registrations)
+    for reference in references_in(compiled.workflow):
+        full = complete(reference, own)
+        found = known.get((full.project, full.domain, full.name, full.version))
+        reference.CopyFrom(full if found is None or embedded.find(full) is not None else found.id)
+    return CompiledGraph(compiled, embedded.in_order())
 
 
 class _Compiler:
@@ -212,7 +208,7 @@ class _Compiler:
         given = [each for each in alternatives if each is not None]
         if len(given) < len(alternatives) or not given:
             return None
-        # What every alternative gives. Where the types differ, it is the one that all fit, or seen when a value is there.
+        # What every alternative gives. Where types differ, it is the one that all fit, or seen when a value is there.
         names = set(given[0]).intersection(*given[1:])
         return {name: _common([each[name] for each in given]) for name in names}
 

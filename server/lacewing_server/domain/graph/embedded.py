@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lacewing.v1 import identifiers_pb2, task_pb2
 from lacewing_server.domain import limits, registration
@@ -14,49 +15,50 @@ from lacewing_server.domain.graph.references import complete, references_in
 _Key = tuple[str, str, str, str]
 
 
+class Brought(NamedTuple):
+    """A spec that is brought along."""
+
+    id: identifiers_pb2.TaskId
+    """Its identity; project and domain are those of the task whose graph brings it, where it names none."""
+    spec: task_pb2.TaskSpec
+    path: str
+    """Where it is."""
+
+
 class Embedded:
-    """The specs that a graph brings along."""
+    """The specs that a graph brings along, and those that these do, if they are workflows."""
 
     def __init__(self, graph: task_pb2.Graph, own: identifiers_pb2.TaskId, path: str) -> None:
-        self._own = own
         self._path = path
-        self._specs = graph.tasks
-        self._by_id: dict[_Key, task_pb2.TaskSpec] = {}
-        for spec in graph.tasks:
-            self._by_id.setdefault(_key(complete(spec.template.id, own)), spec)
-
-    def specs(self) -> Iterator[task_pb2.TaskSpec]:
-        """All of them."""
-        return iter(self._specs)
+        self.all = list(_brought(graph, own, path))
+        self._by_id: dict[_Key, Brought] = {}
+        for each in self.all:
+            self._by_id.setdefault(_key(each.id), each)
 
     def find(self, reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
         """What a complete reference means, if it is brought along."""
-        return self._by_id.get(_key(reference))
+        found = self._by_id.get(_key(reference))
+        return found.spec if found is not None else None
 
-    def workflows(self) -> Iterator[tuple[str, task_pb2.TaskSpec]]:
-        """Those that are workflows, and where they are."""
-        for index, spec in enumerate(self._specs):
-            if spec.HasField("graph"):
-                yield f"{self._path}[{index}]", spec
+    def workflows(self) -> Iterator[Brought]:
+        """Those that are workflows, each once."""
+        return (each for each in self._by_id.values() if each.spec.HasField("graph"))
 
     def check(self, report: Report) -> None:
         """Checks them by the rules of registration, except for their graphs."""
-        if len(self._specs) > limits.GRAPH_TASKS_MAX:
-            report(self._path, f"are {len(self._specs)}, {limits.GRAPH_TASKS_MAX} are allowed")
+        if len(self.all) > limits.GRAPH_TASKS_MAX:
+            report(self._path, f"are {len(self.all)}, {limits.GRAPH_TASKS_MAX} are allowed")
             return
-        seen: set[_Key] = set()
-        for index, spec in enumerate(self._specs):
-            path = f"{self._path}[{index}]"
-            full = complete(spec.template.id, self._own)
-            if not full.version:
+        digests: dict[_Key, str] = {}
+        for each in self.all:
+            path = each.path
+            if not each.id.version:
                 report(f"{path}.template.id.version", "is required of what a graph brings along")
-            if _key(full) in seen:
-                report(f"{path}.template.id", f"{full.name}@{full.version} is brought along twice")
-            seen.add(_key(full))
-            if spec.graph.tasks:
-                report(f"{path}.graph.tasks", "brings tasks along by itself: bring them along with the graph")
+            digest = registration.digest_of(each.spec)
+            if digests.setdefault(_key(each.id), digest) != digest:
+                report(f"{path}.template.id", f"{each.id.name}@{each.id.version} is brought along twice, and differs")
             violations = Violations()
-            registration.check_spec(full, spec, violations)
+            registration.check_spec(each.id, each.spec, violations)
             for violation in violations.items:
                 place = violation.field.removeprefix("spec.")
                 report(f"{path}.{'template.' if place.startswith('id.') else ''}{place}", violation.description)
@@ -65,21 +67,25 @@ class Embedded:
             report(self._path, f"workflows run each other in a circle: {' -> '.join(circle)}")
 
     def in_order(self) -> list[tuple[identifiers_pb2.TaskId, task_pb2.TaskSpec]]:
-        """Copies of them with their identities, each after those it refers to."""
+        """All of them, each after those it refers to."""
         ordered, _ = in_order(self._waits())
-        names = {_name(key): key for key in self._by_id}
-        found = []
-        for name in ordered:
-            spec = task_pb2.TaskSpec()
-            spec.CopyFrom(self._by_id[names[name]])
-            found.append((complete(spec.template.id, self._own), spec))
-        return found
+        by_name = {_name(key): each for key, each in self._by_id.items()}
+        return [(by_name[name].id, by_name[name].spec) for name in ordered]
 
     def _waits(self) -> dict[str, list[str]]:
         return {
-            _name(key): [_name(_key(complete(each, self._own))) for each in references_in(spec.graph.workflow)]
-            for key, spec in self._by_id.items()
+            _name(key): [
+                _name(_key(complete(reference, each.id))) for reference in references_in(each.spec.graph.workflow)
+            ]
+            for key, each in self._by_id.items()
         }
+
+
+def _brought(graph: task_pb2.Graph, own: identifiers_pb2.TaskId, path: str) -> Iterator[Brought]:
+    for index, spec in enumerate(graph.tasks):
+        each = Brought(complete(spec.template.id, own), spec, f"{path}[{index}]")
+        yield each
+        yield from _brought(spec.graph, each.id, f"{each.path}.graph.tasks")
 
 
 def _key(task: identifiers_pb2.TaskId) -> _Key:
