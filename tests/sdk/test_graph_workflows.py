@@ -15,6 +15,7 @@ import lacewing
 from lacewing.errors import NonRecoverableError
 from lacewing.graph import GraphBuildError, GraphFailure, OnFailure, PromiseUsedAsValueError
 from lacewing.task import AnyTask
+from lacewing.types import derived_version, digest_spec
 from lacewing.v1 import task_pb2, types_pb2, workflow_pb2
 from sdk.graph_tasks import add, graph, inputs, nodes, outputs
 
@@ -165,9 +166,12 @@ def test_workflows_and_dynamic_tasks_are_single_nodes() -> None:
     assert inner.workflow_node.sub_workflow_ref.name == double.name
     assert inner.workflow_node.sub_workflow_ref.version == double.exact_version
     assert last.task_node.reference_id.name == power.name
-    first, second = graph(outer).tasks
-    assert (first.template.type, [task.template.id.name for task in first.graph.tasks]) == ("workflow", [add.name])
-    assert (second.template.type, second.HasField("graph")) == ("python-task", False)
+    assert [task.template.id.name for task in graph(outer).tasks] == [add.name, double.name, power.name]
+    inner_spec, power_spec = graph(outer).tasks[1:]
+    assert (inner_spec.template.type, len(inner_spec.graph.tasks)) == ("workflow", 0)
+    assert inner_spec.graph.workflow == graph(double).workflow
+    assert derived_version(digest_spec(inner_spec)) == double.exact_version
+    assert (power_spec.template.type, power_spec.HasField("graph")) == ("python-task", False)
 
 
 def test_plain_calls_run_everything_here() -> None:

@@ -82,9 +82,9 @@ async def test_what_is_not_registered_comes_along(pool: Pool) -> None:
         f"add@{bodies.add.exact_version}",
     ]
     tasks = {task.template.id.name: task for task in completion.graph.tasks}
-    assert set(tasks) == {"inner", "stranger"}
+    assert set(tasks) == {"add", "inner", "stranger"}
     assert tasks["stranger"].template.metadata.retries.retries == 4
-    assert tasks["inner"].graph == bodies.inner.spec.graph
+    assert tasks["inner"].graph.workflow == bodies.inner.spec.graph.workflow
 
 
 async def test_calls_in_an_ordinary_body_run(pool: Pool) -> None:

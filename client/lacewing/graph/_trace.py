@@ -130,12 +130,23 @@ class Trace:
         spec = task_pb2.TaskSpec()
         spec.CopyFrom(task.spec)
         spec.template.id.CopyFrom(identity)
+        if task.is_workflow:  # What it brings along comes along beside it.
+            for brought in task.spec.graph.tasks:
+                self._bring(brought, identity)
+            spec.graph.ClearField("tasks")
+        self._bring(spec, identity)
+        return identity
+
+    def _bring(self, spec: task_pb2.TaskSpec, place: identifiers_pb2.TaskId) -> None:
+        brought = task_pb2.TaskSpec()
+        brought.CopyFrom(spec)
+        identity = brought.template.id
+        identity.project, identity.domain = identity.project or place.project, identity.domain or place.domain
         key = (identity.project, identity.domain, identity.name, identity.version)
-        if self._embedded.setdefault(key, spec) != spec:
+        if self._embedded.setdefault(key, brought) != brought:
             raise GraphBuildError(
                 f"{self.title} calls two tasks that are both {identity.name}@{identity.version}; give one another name"
             )
-        return identity
 
     def input_promises(self) -> dict[str, Promise]:
         """Return promises of the inputs of the graph."""

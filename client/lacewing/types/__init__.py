@@ -34,10 +34,11 @@ from lacewing.types._python import (
     literal_type_of,
     register_transformer,
 )
-from lacewing.types._version import derived_version, digest_spec
+from lacewing.types._version import NOT_IDENTITY, derived_version, digest_spec
 
 __all__ = [
     "BLOB_URI_PREFIX",
+    "NOT_IDENTITY",
     "AnnotationError",
     "BlobAccess",
     "BlobReference",

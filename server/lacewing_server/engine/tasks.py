@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from google.protobuf import timestamp_pb2
 
+from lacewing.types import digest_spec
 from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, identifiers_pb2, interface_pb2, task_pb2
 from lacewing_server.domain import identity, names, registration
 from lacewing_server.domain.bounds import stored_bounds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lacewing.types import digest_spec
 from lacewing.v1 import identifiers_pb2, task_pb2
 from lacewing_server.domain import limits, registration
 from lacewing_server.domain.errors import Violations
@@ -54,7 +55,7 @@ class Embedded:
             path = each.path
             if not each.id.version:
                 report(f"{path}.template.id.version", "is required of what a graph brings along")
-            digest = registration.digest_of(each.spec)
+            digest = digest_spec(each.spec)
             if digests.setdefault(_key(each.id), digest) != digest:
                 report(f"{path}.template.id", f"{each.id.name}@{each.id.version} is brought along twice, and differs")
             violations = Violations()
