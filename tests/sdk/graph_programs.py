@@ -136,6 +136,13 @@ async def soon(n: int) -> int:
 
 
 @lacewing.workflow
+def each_soon(numbers: list[int]) -> int:
+    """Runs a workflow and a dynamic task for each element."""
+    counted = lacewing.map_task(checked)(numbers)
+    return total(lacewing.map_task(borrowing)(counted))
+
+
+@lacewing.workflow
 def halves(numbers: list[int]) -> list[int]:
     """Bears elements that fail."""
     return known(lacewing.map_task(half, min_success_ratio=0.5)(numbers))

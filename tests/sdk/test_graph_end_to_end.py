@@ -82,6 +82,11 @@ async def test_elements_that_fail_are_none(client: lacewing.Client) -> None:
         await client.execute(programs.halves, numbers=[1, 3, 4])
 
 
+async def test_graphs_for_each_element(client: lacewing.Client) -> None:
+    """An element may run a workflow, or a dynamic task."""
+    assert await client.execute(programs.each_soon, numbers=[1, 2, 3]) == 15
+
+
 async def test_a_branch_can_fail(client: lacewing.Client) -> None:
     """With its own message."""
     assert await client.execute(programs.checked, n=1) == 3

@@ -140,6 +140,23 @@ def test_overrides_of_a_map_are_those_of_its_elements() -> None:
     assert node.array_node.node.metadata.retries.retries == 2
 
 
+def test_workflows_are_mapped() -> None:
+    """An element can be an execution of a workflow."""
+
+    @lacewing.workflow
+    def inner(n: int) -> int:
+        return add(n)
+
+    @lacewing.workflow
+    def mapped(n: int) -> list[int]:
+        return map_task(inner)([n, 1])
+
+    (node,) = nodes(mapped)
+    assert node.array_node.node.task_node.reference_id.version == inner.exact_version
+    assert [task.template.id.name for task in graph(mapped).tasks] == [add.name, inner.name]
+    assert mapped(3) == [5, 3]
+
+
 def test_a_map_in_a_branch() -> None:
     """It is one node like any call."""
 
@@ -182,9 +199,9 @@ def test_options_have_bounds(options: dict[str, Any], words: str) -> None:
 
 
 def test_only_tasks_are_mapped() -> None:
-    """A plain function has no interface, and a workflow is a graph of its own."""
-    for function in (add.function, functools.partial(len), lacewing.workflow(add.function)):
-        with pytest.raises(TypeError, match="map_task runs a @task or @dynamic function"):
+    """A plain function has no interface."""
+    for function in (add.function, functools.partial(len)):
+        with pytest.raises(TypeError, match="map_task runs a @task, @dynamic or @workflow function"):
             map_task(function)  # type: ignore[arg-type] # that is what is tested
 
 

@@ -72,7 +72,7 @@ def map_task(
     own retries and cache. Anywhere else it runs the function here and now, one element after the other.
 
     Args:
-        function: The task, or `functools.partial` of it.
+        function: The task, dynamic task or workflow, or `functools.partial` of it.
         concurrency: How many elements run at the same time. Default: as many as the execution allows. 0: without bound.
         min_success_ratio: The share of the elements that must succeed, from 0 to 1, rounded up to whole ones; those
             that fail give None. Default: all must.
@@ -88,8 +88,8 @@ def map_task(
         task = function.func
         if isinstance(task, Task):
             bound = task.interface.signature.bind_partial(*function.args, **function.keywords).arguments
-    if not isinstance(task, Task) or task.is_workflow:
-        raise TypeError(f"map_task runs a @task or @dynamic function, not {task!r}")
+    if not isinstance(task, Task):
+        raise TypeError(f"map_task runs a @task, @dynamic or @workflow function, not {task!r}")
     if concurrency is not None and concurrency < 0:
         raise ValueError(f"concurrency is at least 0, not {concurrency}")
     if min_success_ratio is not None and min_successes is not None:
@@ -164,7 +164,7 @@ class MapTask(Generic[_Result]):
         rest = [binding for binding in trace.bind_inputs(self._task, whole) if binding.var not in mapped]
         node.inputs.extend(rest)
         array.bound_inputs[:] = sorted(binding.var for binding in rest)
-        trace.refer(array.node, self._task)
+        trace.refer(array.node, self._task, as_task=True)
         self._set_criteria(array)
         outputs = {name: self._listed(converter) for name, converter in interface.outputs.items()}
         return trace.promises(trace.add(node, outputs), interface)

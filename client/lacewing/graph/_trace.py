@@ -114,12 +114,12 @@ class Trace:
             bound.append(bindings_pb2.Binding(var=name, binding=data))
         return bound
 
-    def refer(self, node: workflow_pb2.Node, task: AnyTask) -> None:
-        """Let a node run a task, which is brought along unless it is registered."""
+    def refer(self, node: workflow_pb2.Node, task: AnyTask, *, as_task: bool = False) -> None:
+        """Let a node run a task, which is brought along unless it is registered; a workflow, if asked, as any task."""
         if task not in self._references:
             self._references[task] = task.id() if task.is_reference else self._registered(task) or self._embed(task)
         reference = self._references[task]
-        if task.is_workflow:
+        if task.is_workflow and not as_task:
             node.workflow_node.sub_workflow_ref.CopyFrom(reference)
         else:
             node.task_node.reference_id.CopyFrom(reference)
