@@ -197,7 +197,7 @@ class Server:
         dispatch.on_progress = wakeups.progressed
         executions = Executions(store, tasks, projects, dispatch, attempts, wakeups, counters, shutdown, blobs)
         closing = self._closing = Closing(store, attempts)
-        graphs = self._graphs = Graphs(Services(store, tasks, executions, attempts, wakeups), dispatch, closing)
+        graphs = self._graphs = Graphs(Services(store, tasks, executions, attempts, wakeups, blobs), dispatch, closing)
         compiler = Compiler(tasks)
         attempts.compile, tasks.compile = compiler.given, compiler.compile
         cache = Cache(store, tasks, projects)

@@ -144,3 +144,6 @@ GRAPH_TASKS_MAX: Final = 1_000
 
 NODE_ID_MAX: Final = 128
 """Characters of the id of a node, and of the name by which a gate is answered."""
+
+OPENED_MAX_BYTES: Final = 64 << 20
+"""Bytes of a value kept as a blob that a graph looks into, to map a task over it or to take a part of it."""

@@ -126,6 +126,21 @@ class Blobs:
         except BlobStoreError as error:
             raise _unavailable(error) from error
 
+    async def opened(self, literal: literals_pb2.Literal) -> literals_pb2.Literal:
+        """The value of a literal that is kept as a blob of this server; any other literal as it is.
+
+        Raises:
+            DomainError: ``VALUE_TOO_LARGE`` if it is too large to be looked into, ``BLOB_NOT_FOUND`` or
+                ``BLOB_STORE_UNAVAILABLE``.
+        """
+        uri, size = literal.offloaded_metadata.uri, literal.offloaded_metadata.size_bytes
+        if not uri.startswith(BLOB_URI_PREFIX):
+            return literal
+        if size > limits.OPENED_MAX_BYTES:
+            raise _too_large("value", size, limits.OPENED_MAX_BYTES)
+        content = b"".join([chunk async for chunk in self.download(uri.removeprefix(BLOB_URI_PREFIX), 0, 0)])
+        return literals_pb2.Literal.FromString(content)
+
     # --- references
 
     async def require(self, inputs: literals_pb2.LiteralMap) -> None:

@@ -79,7 +79,9 @@ class Beginning:
         task = await self._tasks.pinned(inner_task(node))
         # Its lists are checked as elements, when these begin.
         whole = _bound_only(task.input_variables, node.node.array_node)
-        array = Array(node.node.array_node, await self._values.resolved(node.node.inputs, whole))
+        inputs = await self._values.resolved(node.node.inputs, whole)
+        inputs = await self._values.opened(inputs, set(inputs.literals) - set(whole))
+        array = Array(node.node.array_node, inputs)
         await self._journal.note(f"width:{node.node.id}", array.width)
         return array
 

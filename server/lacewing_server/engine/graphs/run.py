@@ -67,7 +67,7 @@ class GraphRun:
         self._journal = journal
         self._children = Children(services.store, services.executions, services.attempts, services.wakeups, record)
         inputs = literals_pb2.LiteralMap.FromString(record.inputs)
-        self._values = Values(plan, task.inputs.complete(inputs), self._children)
+        self._values = Values(plan, task.inputs.complete(inputs), self._children, services.blobs)
         self._gates = Gates(services.store, journal, self._changed.set)
         self._beginner = Beginning(services.tasks, self._children, self._values, self._gates, journal, self._tell)
         self._arrays: dict[int, Array] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lacewing_server.engine.attempts import Attempts
+from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
@@ -21,6 +22,7 @@ class Services:
     executions: Executions
     attempts: Attempts
     wakeups: Wakeups
+    blobs: Blobs
 
     @property
     def on_change(self) -> Callable[[bytes], None]:

@@ -8,6 +8,7 @@ from typing import Final
 from lacewing.v1 import bindings_pb2, interface_pb2, literals_pb2, workflow_pb2
 from lacewing_server.domain.graph.bindings import promises_of, resolve
 from lacewing_server.domain.graph.plan import Plan
+from lacewing_server.engine.blobs import Blobs
 from lacewing_server.engine.graphs.children import Children
 
 _KEPT_MAX_BYTES: Final = 16 << 20
@@ -18,10 +19,11 @@ _INPUTS: Final = frozenset({"", "start-node"})
 class Values:
     """What nodes have given."""
 
-    def __init__(self, plan: Plan, inputs: literals_pb2.LiteralMap, children: Children) -> None:
+    def __init__(self, plan: Plan, inputs: literals_pb2.LiteralMap, children: Children, blobs: Blobs) -> None:
         self._plan = plan
         self._inputs = inputs
         self._children = children
+        self._blobs = blobs
         self._kept: dict[int, literals_pb2.LiteralMap] = {}
         self._elsewhere: dict[int, bytes] = {}
         """Of a node whose outputs are not kept, the execution that has them."""
@@ -48,19 +50,32 @@ class Values:
 
         Raises:
             BindingError: A way into a value leads nowhere, or a value does not fit.
+            DomainError: That of the store, or of the blobs.
         """
         bindings = list(bindings)
-        given: dict[str, literals_pb2.LiteralMap] = {}
+        outputs: dict[str, literals_pb2.LiteralMap] = {}
+        given: dict[tuple[str, str], literals_pb2.Literal] = {}
         for promise in promises_of(bindings):
-            if promise.node_id not in _INPUTS and promise.node_id not in given:
-                given[promise.node_id] = await self._outputs(self._plan.by_id[promise.node_id])
+            node_id = promise.node_id
+            if node_id not in outputs:
+                is_input = node_id in _INPUTS
+                outputs[node_id] = self._inputs if is_input else await self._outputs(self._plan.by_id[node_id])
+            literal = outputs[node_id].literals[promise.var]
+            if promise.attr_path:
+                literal = await self._blobs.opened(literal)
+            given[node_id, promise.var] = literal
+        return resolve(bindings, variables, lambda node_id, name: given[node_id, name])
 
-        def give(node_id: str, name: str) -> literals_pb2.Literal:
-            if node_id in _INPUTS:
-                return self._inputs.literals[name]
-            return given[node_id].literals[name]
-
-        return resolve(bindings, variables, give)
+    async def opened(self, inputs: literals_pb2.LiteralMap, names: Iterable[str]) -> literals_pb2.LiteralMap:
+        """The same values, those with these names not as references to where they are kept."""
+        offloaded = [name for name in names if inputs.literals[name].HasField("offloaded_metadata")]
+        if not offloaded:
+            return inputs
+        opened = literals_pb2.LiteralMap()
+        opened.CopyFrom(inputs)
+        for name in offloaded:
+            opened.literals[name].CopyFrom(await self._blobs.opened(inputs.literals[name]))
+        return opened
 
     async def _outputs(self, index: int) -> literals_pb2.LiteralMap:
         node = self._plan.nodes[index].node
