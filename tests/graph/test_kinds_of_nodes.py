@@ -35,12 +35,12 @@ def branch(node_id: str, *cases: tuple[Json, Json], otherwise: Json) -> Json:
 async def choosing(service: GraphService, **otherwise: Any) -> tuple[str, str]:
     """A workflow that runs `low` below 10, `middle` below 20, else as said; and the task of these nodes."""
     task = await service.register()
-    given = {"n": promise("start-node", "n")}
+    given = promise("start-node", "n")
     cases = (
-        (compared("OPERATOR_LT", 10), node("low", task, **given)),
-        (compared("OPERATOR_LT", 20), node("middle", task, **given)),
+        (compared("OPERATOR_LT", 10), node("low", task, n=given)),
+        (compared("OPERATOR_LT", 20), node("middle", task, n=given)),
     )
-    chosen = otherwise or {"else_node": node("high", task, **given)}
+    chosen = otherwise or {"else_node": node("high", task, n=given)}
     content = graph(branch("choice", *cases, otherwise=chosen), node("after", task, n=promise("choice")))
     return await service.workflow(content), task
 

@@ -13,6 +13,7 @@ from lacewing_server.domain.graph.signatures import Type, declared_type
 
 _COMPARED_MAX: Final = 255
 """Characters of a name beyond which it is no slip of the pen."""
+_SHOWN_MAX: Final = 5
 Report = Callable[[str, str], None]
 """Takes a problem: the path of a field, and what is wrong there."""
 Outputs = Callable[[bindings_pb2.OutputReference], Type]
@@ -143,6 +144,9 @@ def _inside(expected: Type, kind: str) -> Type | str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at a known name that is close to one that is not."""
-    near = difflib.get_close_matches(name, list(known), n=1) if len(name) <= _COMPARED_MAX else []
-    return f'; did you mean "{near[0]}"?' if near else ""
+    """A hint at a known name that is close to one that is not, or else at what is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1) if len(name) <= _COMPARED_MAX else []
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; known: {', '.join(names[:_SHOWN_MAX])}" if names else "; there is none at all"
