@@ -26,6 +26,8 @@ The tree::
     ├── TaskLoadError             a module with tasks cannot be loaded
     ├── RecoverableError          raised by a body: another attempt may help
     └── NonRecoverableError       raised by a body: another attempt does not help
+        └── GraphBuildError       a body that makes a graph does what no graph can
+            └── PromiseUsedAsValueError, PromiseAttributeError
 """
 
 # ruff: noqa: N818 - errors are named after what happened, as their reasons in the protocol are

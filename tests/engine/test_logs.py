@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lacewing_server.logs import set_up_logging
-from lacewing_server.settings import Settings
+from lacewing_server.settings import load_settings
 
 _GRPC_CORE = logging.getLogger("grpc._cython.cygrpc")
 
@@ -28,7 +28,7 @@ def root_logger() -> Iterator[None]:
 
 
 def test_a_caller_that_left_before_its_answer_is_not_news(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging(Settings())
+    set_up_logging(load_settings())
     _GRPC_CORE.error(
         "ExecuteBatchError raised in core by servicer method [%s]", "/lacewing.v1.ExecutionService/Execute"
     )
@@ -39,7 +39,7 @@ def test_a_caller_that_left_before_its_answer_is_not_news(capsys: pytest.Capture
 
 
 def test_json_lines_carry_level_logger_message_and_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging(Settings(log_format="json"))
+    set_up_logging(load_settings(log_format="json"))
     try:
         raise KeyError("lost")
     except KeyError:

@@ -416,8 +416,8 @@ class TaskVersion(_message.Message):
     NONDETERMINISM_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """The canonical digest of the spec, without its description and without `template.id`: 64 hexadecimal digits. Equal
-    digests mean equal promises.
+    """The canonical digest of the spec, without its description, without `template.id` and without `graph.tasks`, which its
+    nodes name by their versions: 64 hexadecimal digits. Equal digests mean equal promises.
     """
     @_builtins.property
     def id(self) -> _identifiers_pb2.TaskId:

@@ -190,7 +190,7 @@ def _warnings(name: str, spec: task_pb2.TaskSpec, defaults: Defaults) -> Iterato
     metadata = spec.template.metadata
     if len(name) > limits.TASK_NAME_RECOMMENDED:
         yield f"the name has {len(name)} characters; at most {limits.TASK_NAME_RECOMMENDED} are recommended"
-    if not metadata.timeout.seconds and not metadata.timeout.nanos:
+    if not metadata.timeout.seconds and not metadata.timeout.nanos and spec.template.type != WORKFLOW:
         seconds = defaults.attempt_timeout / 1_000
         yield f"no timeout is declared: the default of {seconds:g} s applies to each attempt"
     if metadata.deprecated_error_message:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from google.protobuf import timestamp_pb2
@@ -21,6 +23,8 @@ from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
 
 _READY_MAX: Final = 10_000
+_LARGE_BYTES: Final = 64 << 10
+"""Bytes of a spec, such as that of a large workflow, from which on it is checked beside the loop."""
 
 
 class Compile(Protocol):
@@ -181,7 +185,8 @@ class Tasks:
         """
         project, domain = await self._projects.complete(task.project, task.domain)
         defaults = await self._projects.defaults(project, domain, self._defaults)
-        checked = registration.check(project, domain, task.name, task.version, spec, defaults)
+        check = partial(registration.check, project, domain, task.name, task.version, spec, defaults)
+        checked = await asyncio.to_thread(check) if spec.ByteSize() > _LARGE_BYTES else check()
         await self._projects.require_active(project)
         version = task_pb2.TaskVersion(
             id=identifiers_pb2.TaskId(project=project, domain=domain, name=task.name, version=checked.version),

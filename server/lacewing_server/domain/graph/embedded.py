@@ -50,13 +50,12 @@ class Embedded:
         if len(self.all) > limits.GRAPH_TASKS_MAX:
             report(self._path, f"are {len(self.all)}, {limits.GRAPH_TASKS_MAX} are allowed")
             return
-        digests: dict[_Key, str] = {}
         for each in self.all:
             path = each.path
             if not each.id.version:
                 report(f"{path}.template.id.version", "is required of what a graph brings along")
-            digest = digest_spec(each.spec)
-            if digests.setdefault(_key(each.id), digest) != digest:
+            first = self._by_id[_key(each.id)].spec
+            if first is not each.spec and digest_spec(first) != digest_spec(each.spec):
                 report(f"{path}.template.id", f"{each.id.name}@{each.id.version} is brought along twice, and differs")
             violations = Violations()
             registration.check_spec(each.id, each.spec, violations)
