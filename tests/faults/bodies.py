@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import lacewing
 from lacewing.task import AnyTask
@@ -36,6 +37,12 @@ NOBODY = "nobody"
 
 NARROW = 2
 """How many attempts of `narrow` may run at a time."""
+
+MIDDLE = 50
+"""The number above which `choosing` chooses the other node."""
+
+PAUSE = timedelta(seconds=0.7)
+"""How long `pausing` pauses."""
 
 _BACKOFF = lacewing.Backoff(initial=0.1, max=0.5)
 _STEP = 0.05
@@ -215,8 +222,98 @@ def serialized(n: int) -> str:
         return identity
 
 
+_NODE_LOSSES = 20
+"""How often a node of a graph may be lost: so often that graphs end as computed, whatever befalls their nodes."""
+
+
+@lacewing.task(name="faults.sum_of", queue=SHARED, timeout=20, retries=1, backoff=_BACKOFF, max_losses=_NODE_LOSSES)
+def sum_of(numbers: list[int]) -> int:
+    """Adds."""
+    with _noted():
+        return sum(numbers)
+
+
+@lacewing.task(name="faults.dwell", queue=KILLABLE, timeout=20, retries=1, max_losses=_NODE_LOSSES)
+def dwell(n: int) -> int:
+    """Takes its time, and gives what it was given."""
+    with _noted():
+        _live(0.3)
+        return n
+
+
+@lacewing.task(name="faults.unsure", queue=SHARED, timeout=20, retries=2, max_losses=_NODE_LOSSES)
+def unsure(n: int) -> int:
+    """Gives what it was given, and fails for good with every third number."""
+    with _noted():
+        if n % 3 == 0:
+            raise lacewing.NonRecoverableError(f"{n} is a third number")
+        return n
+
+
+@lacewing.task(name="faults.sum_of_known", queue=SHARED, timeout=20, retries=1, max_losses=_NODE_LOSSES)
+def sum_of_known(numbers: list[int | None]) -> int:
+    """Adds what there is."""
+    with _noted():
+        return sum(number for number in numbers if number is not None)
+
+
+@lacewing.task(name="faults.hang", queue=KILLABLE, timeout=50, max_losses=_NODE_LOSSES)
+def hang(n: int) -> int:
+    """Runs until it is cancelled."""
+    with _noted():
+        _live(120)
+        return n
+
+
+@lacewing.dynamic(name="faults.widening", queue=SHARED, timeout=20, retries=1, max_losses=_NODE_LOSSES)
+def widening(n: int) -> int:
+    """As many nodes as its input says, and one that waits for all."""
+    with _noted():
+        return sum_of([sum_of([number, 1]) for number in range(n)])
+
+
+@lacewing.workflow(name="faults.choosing")
+def choosing(n: int) -> int:
+    """One node or another, by what a node gives."""
+    first = sum_of([n, 1])
+    return lacewing.conditional("size").if_(first > MIDDLE).then(sum_of, [first, 100]).else_().then(dwell, first)
+
+
+@lacewing.workflow(name="faults.bearing")
+def bearing(numbers: list[int]) -> int:
+    """A node for each number, half of which may fail."""
+    return sum_of_known(lacewing.map_task(unsure, min_success_ratio=0.5)(n=numbers))
+
+
+@lacewing.dynamic(name="faults.nested", queue=SHARED, timeout=20, retries=1, max_losses=_NODE_LOSSES)
+def nested(n: int) -> int:
+    """Graphs in graphs, as deep as its input says."""
+    with _noted():
+        return sum_of([nested(n - 1), widening(n)]) if n else dwell(1)
+
+
+@lacewing.workflow(name="faults.pausing")
+def pausing(n: int) -> int:
+    """Waits for some time between nodes."""
+    before, pause, after = sum_of([n, 1]), lacewing.sleep(PAUSE), dwell(n)
+    lacewing.in_order(before, pause, after)
+    return sum_of([before, after])
+
+
+@lacewing.dynamic(name="faults.hanging", queue=SHARED, timeout=20, retries=1, max_losses=_NODE_LOSSES)
+def hanging(n: int) -> int:
+    """A tree that never ends by itself, as deep as its input says."""
+    with _noted():
+        return sum_of([hanging(n - 1), hang(n)]) if n else sum_of([hang(0), dwell(0)])
+
+
+GRAPHS: list[AnyTask] = [widening, choosing, bearing, nested, pausing, hanging]
+"""What runs as graphs."""
+
 ALL: list[AnyTask] = [
     *(quick, eager, slow, flaky, broken, hopeless, overdue, endless, hurried, ignored, once, big),
     *(narrow, cached, brief, serialized),
+    *(sum_of, dwell, unsure, sum_of_known, hang),
+    *GRAPHS,
 ]
 """Everything that is registered."""

@@ -59,8 +59,8 @@ class Case:
 Rule = Callable[[Case], Iterator[str]]
 
 
-def check(case: Case) -> Iterator[str]:
-    """Says what is wrong with an execution."""
+def check(case: Case, rules: Sequence[Rule] | None = None) -> Iterator[str]:
+    """Says what is wrong with an execution, by default by the rules of those that are asked for and run one body."""
     yield from case.request.problems
     yield from case.problems
     if not case.request.accepted:
@@ -71,7 +71,7 @@ def check(case: Case) -> Iterator[str]:
     if case.execution.state not in TERMINAL:
         yield f"has not ended: {describe(case.execution)}"
         return
-    for rule in RULES:
+    for rule in RULES if rules is None else rules:
         yield from rule(case)
 
 
@@ -91,7 +91,7 @@ def outcome(case: Case) -> Iterator[str]:
     retries = task.spec.template.metadata.retries.retries
     code = execution.error.code
     losses_over = code == "LossesExhausted" and (
-        execution.loss_count == _max_losses(case) + 1 or (execution.loss_count == 1 and not _is_idempotent(case))
+        execution.loss_count == max_losses(case) + 1 or (execution.loss_count == 1 and not _is_idempotent(case))
     )
     if execution.state == State.STATE_SUCCEEDED:
         if task in {bodies.broken, bodies.hopeless, bodies.overdue, bodies.endless, bodies.ignored}:
@@ -121,8 +121,8 @@ def budgets(case: Case) -> Iterator[str]:
     retries = case.request.task.spec.template.metadata.retries.retries
     if execution.failure_count > retries + 1:
         yield f"failed {execution.failure_count} times with {retries} retries"
-    if execution.loss_count > _max_losses(case) + 1:
-        yield f"was lost {execution.loss_count} times, {_max_losses(case)} are allowed"
+    if execution.loss_count > max_losses(case) + 1:
+        yield f"was lost {execution.loss_count} times, {max_losses(case)} are allowed"
     states = Counter(attempt.state for attempt in case.attempts)
     failed = states[Attempt.STATE_FAILED] + states[Attempt.STATE_TIMED_OUT]
     if (failed, states[Attempt.STATE_LOST]) != (execution.failure_count, execution.loss_count):
@@ -262,7 +262,8 @@ def _end(execution: Execution) -> str:
     )
 
 
-def _max_losses(case: Case) -> int:
+def max_losses(case: Case) -> int:
+    """How often it may be lost without failing by it."""
     policy = case.request.task.spec.policy
     return policy.max_losses if policy.HasField("max_losses") else 3
 

@@ -22,7 +22,7 @@ LASTING: Final = (
 """What has no end of its own: indexes, which are trimmed; cache entries without a time to live, and the books and
 statistics of the cache; what is registered; the servers; how many executions of a project wait."""
 
-_QUIET: Final = ("q:", "run:", "mw:", "w:", "c:", "timer")
+_QUIET: Final = ("q:", "run:", "mw:", "w:", "c:", "timer", "gx")
 """What there is only while executions have not ended."""
 
 
@@ -38,7 +38,8 @@ def check_keys(store: redis.Redis, executions: Mapping[str, Execution]) -> Itera
         life: Any = store.pttl(key)
         if life == -2:  # It expired meanwhile.
             continue
-        if life == -1 and not shown.startswith(LASTING):
+        is_of_graph = name.startswith(b"ix:") and store.exists(f"{PREFIX}x:".encode() + name[3:])
+        if life == -1 and (is_of_graph or not shown.startswith(LASTING)):
             yield f"{shown}: has no end"
         if shown.startswith(_QUIET):
             yield f"{shown}: is there, though nothing is under way: {_content(store, key)}"

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 
 import lacewing
 from faults import bodies
+from faults.graphs import Tree
 from faults.history import History, Request, State
 from lacewing._handle import TERMINAL
 from lacewing.errors import CallFailed, RefusedError, ShuttingDown, StoreUnavailable, TaskDidNotSucceed
 from lacewing.task import AnyTask
-from lacewing.v1 import execution_pb2
+from lacewing.v1 import execution_pb2, identifiers_pb2
 
 T = TypeVar("T")
 
@@ -88,6 +89,14 @@ KINDS: Final = (
     Kind(bodies.cached, 1, _key, mode=execution_pb2.CACHE_MODE_BYPASS),
     Kind(bodies.brief, 6, _key),
     Kind(bodies.serialized, 10, lambda chance: {"n": chance.randrange(40)}),
+    Kind(bodies.widening, 4, lambda chance: {"n": chance.randrange(15)}),
+    Kind(bodies.widening, 2, lambda chance: {"n": chance.randrange(15)}, way="execute"),
+    Kind(bodies.choosing, 4, lambda chance: {"n": chance.randrange(2 * bodies.MIDDLE)}),
+    Kind(bodies.bearing, 4, lambda chance: {"numbers": chance.sample(range(30), chance.randint(1, 8))}),
+    Kind(bodies.nested, 3, lambda chance: {"n": chance.randrange(3)}, way="twice"),
+    Kind(bodies.nested, 2, lambda chance: {"n": 2}, cancel=(0.0, 2.0)),
+    Kind(bodies.pausing, 3, _number),
+    Kind(bodies.hanging, 3, lambda chance: {"n": chance.randrange(3)}, cancel=(0.5, 4.0)),
 )
 """All kinds."""
 
@@ -149,8 +158,21 @@ class Load:
     async def result(self, request: Request) -> str:
         """The result of an execution that succeeded, fetched if it is large."""
         client = self._clients[request.number % len(self._clients)]
-        result: str = await client.handle(request.name, request.task).result()
-        return result
+        return str(await client.handle(request.name, request.task).result())
+
+    async def tree(self, request: Request) -> Tree:
+        """Reads an execution with all in its graph."""
+        return await self._tree(self._clients[request.number % len(self._clients)], request.name)
+
+    async def _tree(self, client: lacewing.Client, execution: identifiers_pb2.ExecutionId | str) -> Tree:
+        read = await client.get(execution)
+        handle = client.handle(read.id, read.task.name)
+        tree = Tree(read, [attempt async for attempt in handle.attempts()])
+        if read.HasField("graph"):
+            tree.nodes = list((await handle.graph()).nodes)
+            ids = [child.id async for child in client.list(parent=read.id)]
+            tree.children = await asyncio.gather(*(self._tree(client, each) for each in ids))
+        return tree
 
     async def read(self, request: Request) -> tuple[list[execution_pb2.Execution], list[execution_pb2.Attempt]]:
         """Reads an execution from every server, and its attempts from one."""
@@ -223,7 +245,7 @@ class Load:
                 request.see("execute", error.execution)
             else:
                 request.note(f"execute: {outputs}")
-                request.outputs = outputs
+                request.outputs = str(outputs)
             request.accepted = request.accepted or time.monotonic()
 
         await self._somewhere(request, chance, "execute", execute)

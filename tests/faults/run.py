@@ -24,8 +24,9 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import processes
+from faults import bodies, processes
 from faults.checks import RECOVERY, TOLERANCE, Case, check
+from faults.graphs import GRAPH_RULES, check_tree
 from faults.history import History, Request, State, describe
 from faults.keyspace import check_keys
 from faults.load import Load
@@ -105,12 +106,19 @@ async def examine(world: World, load: Load, history: History, violations: Violat
     for case in cases:
         if case.executions:
             case.producer = executions.get(case.execution.cache.producer.name)
-        if problems := list(check(case)):
+        graph_rules = GRAPH_RULES if case.request.task in bodies.GRAPHS else None
+        if problems := list(check(case, graph_rules)):
             name = case.request.name or case.request.number
             violations.add(f"{case.request.task.name} {name}: {'; '.join(problems)}", tale(case))
     for case, problem in [*one_computes(cases), *no_more_than_allowed(cases)]:
         violations.add(f"{case.request.task.name} {case.request.name}: {problem}", tale(case))
     known = {case.request.name for case in cases}
+    for case in cases:
+        if case.executions and case.request.task in bodies.GRAPHS:
+            tree = await load.tree(case.request)
+            known |= {each.execution.id.name for each in tree.all()}
+            for problem in check_tree(tree, history, runs):
+                violations.add(f"{case.request.task.name} {case.request.name}: {problem}", tale(case))
     listed = Counter(await load.listed())
     for name in sorted((listed.keys() | executions.keys()) - (listed.keys() & executions.keys())):
         violations.add(f"execution {name} is {'listed, and was not accepted' if name in listed else 'not listed'}")
