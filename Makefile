@@ -14,6 +14,8 @@ SEED ?=
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 CONSTRAINTS := .ci/constraints.txt
+# A worker that is not Python, for the tests.
+NODE_WORKER := tests/worker/node
 CHECKS := check-lint check-types check-protos check-imports check-stubs check-repository
 SETUP_FAULT = { echo "$(1)" >&2; exit 1; }
 
@@ -29,7 +31,7 @@ demo: $(VENV)/.server ## See Lacewing do its work on a real data set
 serve: $(VENV)/.server ## Run a server; ARGS="--port 7400" passes flags
 	@$(BIN)/lacewing serve $(ARGS)
 
-test: $(VENV)/.development ## Run the tests; ARGS="tests/types -k digest" narrows them
+test: $(VENV)/.development $(NODE_WORKER)/node_modules ## Run the tests; ARGS="tests/types -k digest" narrows them
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(VENV)/.development ## Check style, types, protos, imports, stubs and the rules of the repository
@@ -72,7 +74,7 @@ pin: ## Take the newest versions of all dependencies and write them into the con
 	@git --no-pager diff --stat $(CONSTRAINTS)
 
 clean: ## Remove what the verbs made, the virtual environment too
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist $(NODE_WORKER)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find client server tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The parts of `check`, each of which can be run alone.
@@ -124,3 +126,7 @@ $(VENV)/.development: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 	@echo "Setting up $(VENV) to work on Lacewing (once, a minute) …"
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server,s3,pydantic,pandas,polars,pyarrow]' --group check
 	@touch $@ $(VENV)/.server
+
+# Only where there is npm: the tests tell what is missing, and what to install.
+$(NODE_WORKER)/node_modules: $(NODE_WORKER)/package.json
+	@if command -v npm > /dev/null; then npm install --prefix $(NODE_WORKER) --no-audit --no-fund --loglevel=error && touch $@; fi
