@@ -11,6 +11,7 @@ from cache.books import read_books
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.record import (
     BIG_INPUTS,
+    GRAPH,
     NO_KEY,
     NO_SERVER,
     PROJECT_LIMITED,
@@ -43,6 +44,8 @@ class Keyspace:
         self.attempts: dict[bytes, int] = {}
         self.holders: dict[bytes, set[bytes]] = {}
         self.waiting_counts: dict[bytes, int] = {}
+        self.children: dict[bytes, list[bytes]] = {}
+        self.to_close: set[bytes] = set()
         self.now_ms = 0
 
     async def read(self) -> Keyspace:
@@ -63,6 +66,9 @@ class Keyspace:
         self.attempts = {name[2:]: length for name, length in await self._lists("a:", names, "LLEN")}
         self.holders = {name[2:]: set(ids) for name, ids in await self._lists("c:", names, "SMEMBERS")}
         self.waiting_counts = {name[2:]: int(count) for name, count in await self._lists("n:", names, "GET")}
+        indexes = await self._lists("ix:", [name for name in names if name[3:] in self.records], "ZRANGE", 0, -1)
+        self.children = {name[3:]: ids for name, ids in indexes}
+        self.to_close = set(await call("ZRANGE", self._store.keys.graphs_to_close, 0, -1))
         timer = await call("ZRANGE", self._store.keys.timer, 0, -1, "WITHSCORES")
         self.timer = {timer[i]: int(float(timer[i + 1])) for i in range(0, len(timer), 2)}
         time = await call("TIME")
@@ -87,7 +93,22 @@ class Keyspace:
         for place in (self.queued, self.running, self.timer):
             assert set(place) <= set(self.records), "what is gone is still listed"
         self._check_bounds()
+        self._check_graphs()
         self._check_cache()
+
+    def _check_graphs(self) -> None:
+        """What runs of a graph that has ended is noted to be ended, and nothing runs of one that has succeeded."""
+        for execution_id in self.to_close & set(self.records):
+            record = self.records[execution_id]
+            assert record.flags & GRAPH
+            assert lifecycle.is_terminal(record.state)
+            assert record.state != lifecycle.SUCCEEDED
+        for parent, children in self.children.items():
+            record = self.records[parent]
+            assert record.flags & GRAPH
+            found = [self.records[child] for child in children if child in self.records]
+            if lifecycle.is_terminal(record.state) and any(not lifecycle.is_terminal(each.state) for each in found):
+                assert parent in self.to_close, "what runs of it is never ended"
 
     def _check_bounds(self) -> None:
         """What waits is counted by project, and what holds a place of a bound is running."""
@@ -107,7 +128,8 @@ class Keyspace:
         assert record.losses <= task.max_losses + 1
         ended = record.failures + record.losses
         ran_to_its_end = record.state in {lifecycle.SUCCEEDED, lifecycle.CANCELLED, lifecycle.TIMED_OUT}
-        assert ended <= record.attempt <= ended + (record.state == lifecycle.RUNNING or ran_to_its_end)
+        goes_on = record.state == lifecycle.RUNNING or bool(record.flags & GRAPH)
+        assert ended <= record.attempt <= ended + (goes_on or ran_to_its_end)
         if record.state == lifecycle.RUNNING:
             assert record.attempt == ended + 1
         # Every attempt that failed, timed out or was lost is kept.
@@ -134,12 +156,13 @@ class Keyspace:
 
     def _check_clock(self, execution_id: bytes, record: ExecutionRecord) -> None:
         times = [record.deadline_ms]
+        is_graph = bool(record.flags & GRAPH)
         if record.state == lifecycle.QUEUED:
             if record.not_before_ms:
                 times.append(record.not_before_ms)
-            elif record.queue_timeout:
+            elif record.queue_timeout and not (is_graph and record.attempt):
                 times.append(record.queued_ms + record.queue_timeout)
-        elif record.state == lifecycle.RUNNING:
+        elif record.state == lifecycle.RUNNING and not is_graph:
             times += [record.start_ms + record.attempt_timeout, record.lease_expire_ms]
         elif lifecycle.is_terminal(record.state):
             times = []
@@ -152,13 +175,15 @@ class Keyspace:
 
     def _check_lives(self, execution_id: bytes, record: ExecutionRecord) -> None:
         terminal = lifecycle.is_terminal(record.state)
-        for kind in (b"x:", b"a:", b"b:"):
+        for kind in (b"x:", b"a:", b"b:", b"g:", b"ix:"):
             life = self.lives.get(kind + execution_id)
             if life is not None:
                 assert (life > 0) == terminal, f"{kind!r} of an execution in state {record.state} lives {life} ms"
                 assert life <= record.retention
         if terminal:
             assert b"w:" + execution_id not in self.lives
+        if not record.flags & GRAPH:
+            assert b"g:" + execution_id not in self.lives
         if record.flags & BIG_INPUTS:
             assert b"b:" + execution_id in self.lives
 

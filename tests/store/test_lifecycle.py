@@ -197,7 +197,7 @@ class Lifecycle(RuleBasedStateMachine):
         completion, value = _completion(token, result, len(self.values))
         current = await self._is_current(token)
         before = await dump(engine.store)
-        refusal = await _refusal(engine.attempts.complete(completion, None))
+        refusal = await refusal_of(engine.attempts.complete(completion, None))
         if current:
             assert refusal == (errors_pb2.ERROR_REASON_OUTPUTS_INVALID if result == "misfit" else None)
             if result == "outputs":
@@ -207,7 +207,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert await dump(engine.store) == before, "a stale token changes nothing"
         if repeated:
             before = await dump(engine.store)
-            again = await _refusal(self.world.engines[1].attempts.complete(completion, None))
+            again = await refusal_of(self.world.engines[1].attempts.complete(completion, None))
             assert again in ({None, errors_pb2.ERROR_REASON_LEASE_LOST} if not current else {None})
             assert await dump(engine.store) == before, "a repeated completion changes nothing"
 
@@ -378,7 +378,8 @@ def _completion(token: bytes, result: str, value: int) -> tuple[worker_service_p
     return completion, value
 
 
-async def _refusal(call) -> int | None:
+async def refusal_of(call) -> int | None:
+    """The reason for which a call is refused."""
     try:
         await call
     except DomainError as error:

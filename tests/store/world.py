@@ -78,7 +78,8 @@ class Engine:
             on_signal=lambda _execution_id: None,
             look_after_graphs=(),
         )
-        self.attempts.compile = Compiler(self.tasks).given
+        compiler = Compiler(self.tasks)
+        self.attempts.compile, self.tasks.compile = compiler.given, compiler.compile
         self.closing = Closing(self.store, self.attempts)
 
     async def start(self) -> None:
