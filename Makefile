@@ -31,7 +31,7 @@ demo: $(VENV)/.server ## See Lacewing do its work on a real data set
 serve: $(VENV)/.server ## Run a server; ARGS="--port 7400" passes flags
 	@$(BIN)/lacewing serve $(ARGS)
 
-test: $(VENV)/.development $(NODE_WORKER)/node_modules ## Run the tests; ARGS="tests/types -k digest" narrows them
+test: $(VENV)/.development $(NODE_WORKER)/node_modules/.installed ## Run the tests; ARGS="tests/types -k digest" narrows them
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(VENV)/.development ## Check style, types, protos, imports, stubs and the rules of the repository
@@ -128,5 +128,5 @@ $(VENV)/.development: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 	@touch $@ $(VENV)/.server
 
 # Only where there is npm: the tests tell what is missing, and what to install.
-$(NODE_WORKER)/node_modules: $(NODE_WORKER)/package.json
+$(NODE_WORKER)/node_modules/.installed: $(NODE_WORKER)/package.json
 	@if command -v npm > /dev/null; then npm install --prefix $(NODE_WORKER) --no-audit --no-fund --loglevel=error && touch $@; fi
