@@ -72,6 +72,21 @@ class GraphLifecycle(Lifecycle):
         """A body gives a graph, perhaps with a token that is no longer current, and perhaps twice."""
         self.world.run(self._expand(self.world.engines[server], token, repeated=repeated))
 
+    @rule(server=st.integers(0, 1))
+    def give_graph(self, server):
+        """The body of an execution gives a graph, as one that has just been created and leased."""
+        self.world.run(self._give_graph(self.world.engines[server]))
+
+    async def _give_graph(self, engine):
+        request = execution_service_pb2.ExecuteRequest(task=task_id("bounded"), inputs=inputs_of(1))
+        created = (await engine.executions.create(request, record_hit=True)).record
+        self.known[created.id] = Known()
+        leased = await engine.claim(self.tasks["bounded"])
+        assert leased is not None
+        token = token_of(leased)
+        self.known[leased.id].tokens.append(token)
+        await self._expand(engine, token, repeated=False)
+
     async def _expand(self, engine, token, *, repeated):
         completion = worker_service_pb2.Completion(token=token, graph=graph())
         current = await self._is_current(token)
@@ -172,8 +187,9 @@ class GraphLifecycle(Lifecycle):
 
     @rule(server=st.integers(0, 1), token=drives, answer=st.integers(0, 1))
     def signal(self, server, token, answer):
-        """Somebody answers a gate of a graph; the first answer stays."""
-        self.world.run(self._signal(self.world.engines[server], token[:12], str(answer).encode()))
+        """Somebody answers a gate of a graph, and somebody else otherwise; the first answer stays."""
+        for each in (answer, 1 - answer):
+            self.world.run(self._signal(self.world.engines[server], token[:12], str(each).encode()))
 
     async def _signal(self, engine, execution_id, answer):
         found = (await records(engine.store)).get(execution_id)
@@ -230,6 +246,12 @@ class GraphLifecycle(Lifecycle):
         await engine.attempts.give_back(record)
         now = (await records(engine.store))[record.id]
         assert (now.state, now.attempt, now.losses) == (lifecycle.QUEUED, record.attempt, record.losses)
+
+    @rule(server=st.integers(0, 1), token=drives)
+    def cancel_driven(self, server, token):
+        """Somebody cancels an execution whose graph is, or was, driven."""
+        record = self.world.run(self.world.engines[server].attempts.cancel(token[:12], "enough"))
+        assert record is None or lifecycle.is_terminal(record.state)
 
     @rule(server=st.integers(0, 1))
     def close(self, server):
