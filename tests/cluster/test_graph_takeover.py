@@ -74,6 +74,22 @@ async def test_a_server_that_is_stopped_hands_its_graphs_over_at_once(world: Wor
         await servers.check_driven_once(handle, expected)
 
 
+async def test_a_server_that_is_stopped_in_the_middle_of_wide_graphs_loses_nothing(world: World) -> None:
+    """It has begun some nodes, is beginning others, and has workers of its own: each step runs once."""
+    async with pair(world, shutdown_grace=5.0) as servers:
+        both = f"ipv4:{servers.first.address},{servers.second.address}"
+        with bodies.holding("none"), testing.worker(both, bodies.STEPS):
+            graphs = [await servers.begin(bodies.wide, numbers=list(range(4 * COUNT))) for _ in range(2)]
+            await until(lambda: len(bodies.runs) > COUNT)
+            await asyncio.to_thread(servers.first.stop)
+            for handle in graphs:
+                assert await handle.result(timeout=30) == sum(range(4 * COUNT)) + 8 * COUNT
+            for handle in graphs:
+                for execution in [await handle.status(), *await servers.descendants(handle)]:
+                    assert (execution.attempt_count, execution.loss_count) == (1, 0)
+        assert len(bodies.runs) == 2 * (8 * COUNT + 1)
+
+
 async def test_the_only_server_goes_on_with_its_graphs_when_it_starts_again() -> None:
     """SIGKILL to it, and with it its store; the next one on the same directory finds where each graph stood."""
     value, expected, held = bodies.EXPECTED["branch"]
