@@ -11,7 +11,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,12 @@ class Load:
             "hit": lambda: self._execute("tasks.remembered", 0),
             "execution": lambda: self._execute("tasks.noop", next(self._numbers)),
         }
+        self._graphs: dict[str, lacewing.Dynamic[[int], Coroutine[Any, Any, int]]] = {
+            "fan": tasks.fan,
+            "chain": tasks.chain,
+            "spread": tasks.spread,
+            "brief fan": tasks.brief_fan,
+        }
 
     async def prepare(self) -> None:
         """Fill the cache, and open every connection."""
@@ -82,17 +88,21 @@ class Load:
 
         Args:
             case: `echo`, `get`, `hit` or `execution`: one call after the other in each of `flight` loops. `map`: many
-                executions of the SDK over one stream. `keep`, `brief`: the same, of those tasks.
+                executions of the SDK over one stream. `keep`, `brief`: the same, of those tasks. `fan`, `chain`,
+                `spread`, `brief fan`: one execution of that dynamic task, of so many nodes.
             seconds: How long to go on. 0: until there are `count`.
             flight: How many calls are under way at a time.
-            count: How many calls to make, if `seconds` is 0.
+            count: How many calls to make, if `seconds` is 0; of a graph, its nodes.
         """
         times: list[float] = []
         cpu, start = time.process_time(), time.perf_counter()
         if case in self._unary:
-            end = start + seconds
-            await asyncio.gather(*(_repeat(self._unary[case], end, times) for _ in range(flight)))
+            end = start + seconds if seconds else None
+            await asyncio.gather(*(_repeat(self._unary[case], end, count, times) for _ in range(flight)))
             count = len(times)
+        elif case in self._graphs:
+            if await self._client.execute(self._graphs[case], count) != count:
+                raise RuntimeError(f"the {case} of {count} nodes gave something else")
         else:
             count = await self._map(case, flight, start + seconds if seconds else None, count)
         wall = time.perf_counter() - start
@@ -120,9 +130,9 @@ class Load:
             raise RuntimeError(f"an execution did not succeed: {response.execution}")
 
 
-async def _repeat(call: Call, end: float, times: list[float]) -> None:
+async def _repeat(call: Call, end: float | None, count: int, times: list[float]) -> None:
     now = time.perf_counter()
-    while now < end:
+    while len(times) < count if end is None else now < end:
         await call()
         now, before = time.perf_counter(), now
         times.append(now - before)

@@ -1,6 +1,6 @@
 """Measures Lacewing: speed, processor time, memory. Starts all it needs, prints a table, writes `build/bench.json`.
 
-Usage: `python tests/bench/run.py [--rounds N] [--seconds S] [--stored N]`.
+Usage: `python tests/bench/run.py [--rounds N] [--seconds S] [--stored N] [--only PART]`.
 
 Absolute times say more of the machine than of Lacewing. What counts are the ratios to an empty `grpc.aio` call and to a
 `GET` of Redis, which are measured between the same processes, in the same rounds, and compared round by round.
@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,85 +23,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from bench.graphs import graph_rows
+    from bench.rows import Rounds, Row, at_least, at_most, cost_of, p50, rate
     from bench.world import Measured, World, WorldError, world
 else:
-    from world import Measured, World, WorldError, world  # the module beside this one
+    from graphs import graph_rows  # the modules beside this one
+    from rows import Rounds, Row, at_least, at_most, cost_of, p50, rate
+    from world import Measured, World, WorldError, world
 
 OUTPUT = Path("build/bench.json")
 FLIGHT = 64
 MAP_FLIGHT = 1000
 _PAYLOAD_BYTES = 2 * 400  # of the task `keep`, in and out
 _RECOVERED = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure. `ok` is None for a figure without a budget."""
-
-    name: str
-    value: float
-    unit: str
-    baseline: str = ""
-    """What the ratio is to."""
-    ratio: float | None = None
-    budget: str = ""
-    ok: bool | None = None
-    redis_get_ratio: float | None = None
-    """The ratio to a `GET` of Redis, where that says something."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A bound of a figure, or of its ratio."""
-
-    sign: str
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        """Whether a value keeps it."""
-        return value <= self.bound if self.sign == "≤" else value >= self.bound
-
-    def __str__(self) -> str:
-        return f"{self.sign} {self.bound:g}"
-
-
-def at_most(bound: float) -> Budget:
-    """A budget from above."""
-    return Budget("≤", bound)
-
-
-def at_least(bound: float) -> Budget:
-    """A budget from below."""
-    return Budget("≥", bound)
-
-
-class Rounds:
-    """What was measured in turns, so that a busy moment of the machine meets both sides of a ratio."""
-
-    def __init__(self) -> None:
-        self._rounds: list[dict[str, Measured]] = []
-
-    def add(self, measured: dict[str, Measured]) -> None:
-        """Add a round."""
-        self._rounds.append(measured)
-
-    def median(self, case: str, figure: Callable[[Measured], float]) -> float:
-        """The median of a figure."""
-        return statistics.median(figure(each[case]) for each in self._rounds)
-
-    def ratio(self, case: str, other: str, figure: Callable[[Measured], float]) -> float:
-        """The median of the ratios to another case of the same round."""
-        return statistics.median(figure(each[case]) / figure(each[other]) for each in self._rounds)
-
-
-def p50(measured: Measured) -> float:
-    """The median time of a call."""
-    return measured.p50_us
-
-
-def rate(measured: Measured) -> float:
-    """Calls per second."""
-    return measured.rate
+PARTS = ("speed", "memory", "recovery", "growth", "graphs")
 
 
 def speed_rows(rounds: Rounds) -> Iterable[Row]:
@@ -131,15 +66,11 @@ def cpu_rows(rounds: Rounds) -> Iterable[Row]:
     """What an execution costs each process."""
     for name, case in (("streamed", "map"), ("unary", "execution 64")):
         for process in ("client", "server", "worker", "redis"):
-            cost = rounds.median(case, _cost_of(process))
+            cost = rounds.median(case, cost_of(process))
             yield Row(f"CPU per {name} execution, {process}", cost, "µs")
     budget = at_most(0.25)
     total = rounds.median("map", lambda measured: sum(measured.cpu_us.values())) / 1000
     yield Row("CPU per 1,000 streamed executions, all", total, "s", "", None, f"{budget} s", budget.holds(total))
-
-
-def _cost_of(process: str) -> Callable[[Measured], float]:
-    return lambda measured: measured.cpu_us[process]
 
 
 def round_trip_rows(world: World) -> Iterable[Row]:
@@ -250,31 +181,47 @@ def one_round(world: World, seconds: float, advance: Callable[[], None]) -> dict
     return measured
 
 
-def measure_all(rounds: int, seconds: float, stored: int, console: Console) -> list[Row]:
-    """Measure everything, with a bar that shows how far it is."""
+def measure_all(options: argparse.Namespace, console: Console) -> list[Row]:
+    """Measure what is asked for, with a bar that shows how far it is."""
+    rounds, seconds = options.rounds, options.seconds
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("starting", total=5 * rounds + 8)
+        bar = progress.add_task("starting")
 
         def advance() -> None:
             progress.advance(bar)
 
-        with world() as running:
-            progress.update(bar, description="speed")
+        def speed(world: World) -> Iterable[Row]:
             measured = Rounds()
             for _ in range(rounds):
-                measured.add(one_round(running, seconds, advance))
-            rows = [*speed_rows(measured), *cpu_rows(measured)]
-            progress.update(bar, description="round trips and memory")
-            rows += round_trip_rows(running)
+                measured.add(one_round(world, seconds, advance))
+            yield from speed_rows(measured)
+            yield from cpu_rows(measured)
+
+        def memory(world: World) -> Iterable[Row]:
+            yield from round_trip_rows(world)
             advance()
-            rows += memory_rows(running, 5_000)
+            yield from memory_rows(world, 5_000)
             advance()
-            progress.update(bar, description="kill -9 of the worker")
-            rows += recovery_rows(running)
+
+        def recovery(world: World) -> Iterable[Row]:
+            yield from recovery_rows(world)
             advance()
-            progress.update(bar, description="growth")
-            rows += growth_rows(running, rounds, stored, advance)
+
+        parts: dict[str, tuple[Callable[[World], Iterable[Row]], int]] = {
+            "speed": (speed, 5 * rounds),
+            "memory": (memory, 2),
+            "recovery": (recovery, 1),
+            "growth": (lambda world: growth_rows(world, rounds, options.stored, advance), 5),
+            "graphs": (lambda world: graph_rows(world, rounds, advance), rounds + 1),
+        }
+        rows: list[Row] = []
+        chosen = options.only or PARTS
+        progress.update(bar, total=sum(parts[part][1] for part in chosen))
+        for part in chosen:
+            progress.update(bar, description=part)
+            with world() as running:  # each its own, so that none depends on what was measured before
+                rows += parts[part][0](running)
     return rows
 
 
@@ -317,10 +264,11 @@ def main() -> int:
         default=50_000,
         help="executions to store before growth is measured (default: %(default)s)",
     )
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part; may be repeated")
     options = parser.parse_args()
     console = Console(highlight=False)
     try:
-        rows = measure_all(options.rounds, options.seconds, options.stored, console)
+        rows = measure_all(options, console)
     except WorldError as error:
         console.print(str(error), markup=False)
         return 1

@@ -30,3 +30,36 @@ async def brief(number: int) -> int:
     """Give back a number after 100 ms."""
     await asyncio.sleep(0.1)
     return number
+
+
+@lacewing.task(isolation="thread")
+async def count(numbers: list[int]) -> int:
+    """Count numbers."""
+    return len(numbers)
+
+
+@lacewing.dynamic(isolation="thread")
+async def fan(width: int) -> int:
+    """Run so many nodes, and one that waits for all of them."""
+    return await count([await noop(number) for number in range(width)])
+
+
+@lacewing.dynamic(isolation="thread")
+async def brief_fan(width: int) -> int:
+    """Run so many nodes that take a moment, and one that waits for all of them."""
+    return await count([await brief(number) for number in range(width)])
+
+
+@lacewing.dynamic(isolation="thread")
+async def spread(width: int) -> int:
+    """Map a list of so many elements."""
+    return await count(await lacewing.map_task(noop)(list(range(width))))
+
+
+@lacewing.dynamic(isolation="thread")
+async def chain(length: int) -> int:
+    """Run so many nodes, each of which waits for the one before."""
+    number = length
+    for _ in range(length):
+        number = await noop(number)
+    return number

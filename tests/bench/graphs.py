@@ -1,0 +1,128 @@
+"""What graphs cost, measured against as many executions without one."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+import redis
+
+if TYPE_CHECKING:
+    from bench.rows import Rounds, Row, at_most, cost_of
+    from bench.world import Measured, World
+else:
+    from rows import Rounds, Row, at_most, cost_of  # the modules beside this one
+    from world import Measured, World
+
+_WIDE = 10_000
+_NARROW = 100
+_MAP_FLIGHT = 1000
+_MIB = 2**20
+
+
+def graph_rows(world: World, rounds: int, advance: Callable[[], None]) -> Iterable[Row]:
+    """How fast graphs are, what a node costs in processor time, and what it leaves and holds."""
+    # The first, as memory that was used once is kept for later.
+    memory = list(_memory_rows(world))
+    advance()
+    measured = Rounds()
+    for _ in range(rounds):
+        measured.add(_one_round(world))
+        advance()
+    yield from _speed_rows(measured)
+    yield from _cpu_rows(measured)
+    yield from memory
+
+
+def _one_round(world: World) -> dict[str, Measured]:
+    measured = {f"fan {width}": world.measure("fan", count=width) for width in (1000, _WIDE)}
+    measured |= {f"map {width}": world.measure("map", count=width, flight=_MAP_FLIGHT) for width in (1000, _WIDE)}
+    measured["spread"] = world.measure("spread", count=_WIDE)
+    measured["chain"] = world.measure("chain", count=1000)
+    measured["executions"] = world.measure("execution", count=1000)
+    narrow = [world.measure("fan", count=_NARROW) for _ in range(20)]
+    cost = {name: statistics.fmean(each.cpu_us[name] for each in narrow) for name in narrow[0].cpu_us}
+    measured[f"fan {_NARROW}"] = dataclasses.replace(narrow[0], cpu_us=cost)
+    return measured
+
+
+def _speed_rows(rounds: Rounds) -> Iterable[Row]:
+    for name, case, other, baseline in (
+        ("fan-out and -in, 1,000 nodes", "fan 1000", "map 1000", "map"),
+        (f"fan-out and -in, {_WIDE:,} nodes", f"fan {_WIDE}", f"map {_WIDE}", "map"),
+        (f"map task, {_WIDE:,} elements", "spread", f"map {_WIDE}", "map"),
+        ("chain, 1,000 nodes", "chain", "executions", "executions"),
+    ):
+        ratio = rounds.ratio(case, other, _seconds)
+        budget = at_most(1.5)
+        yield Row(name, rounds.median(case, _seconds), "s", baseline, ratio, f"{budget} ×", budget.holds(ratio))
+
+
+def _seconds(measured: Measured) -> float:
+    return measured.seconds
+
+
+def _cpu_rows(rounds: Rounds) -> Iterable[Row]:
+    for process in ("server", "worker", "redis"):
+        cost = rounds.median(f"fan {_WIDE}", cost_of(process))
+        yield Row(f"CPU per node, {_WIDE:,}, {process}", cost, "µs")
+    small = f"fan {_NARROW}"
+    yield Row(f"CPU per node, {_NARROW}, all", rounds.median(small, _cpu), "µs")
+    for width in (1000, _WIDE):
+        case = f"fan {width}"
+        ratio = rounds.ratio(case, small, _cpu)
+        budget = at_most(1.15)
+        name = f"CPU per node, {width:,}, all"
+        yield Row(name, rounds.median(case, _cpu), "µs", f"{_NARROW} nodes", ratio, f"{budget} ×", budget.holds(ratio))
+
+
+def _cpu(measured: Measured) -> float:
+    return sum(measured.cpu_us.values())
+
+
+def _memory_rows(world: World) -> Iterable[Row]:
+    world.measure("brief fan", count=_NARROW)
+    before = int(world.redis.info("memory")["used_memory"])
+    with _peak_of(world.server.process.pid) as peak:
+        world.measure("brief fan", count=_WIDE)
+    grown = int(world.redis.info("memory")["used_memory"]) - before
+    # The execution whose graph has most nodes.
+    parent = max(world.redis.scan_iter("*}:g:*"), key=lambda key: _size(world.redis, key)).rpartition(b":")[2]
+    sizes = {key.split(b":")[2]: _size(world.redis, key) for key in world.redis.scan_iter(b"*:" + parent)}
+    record = sizes[b"x"]
+    budget = at_most(1024)
+    yield Row(f"record of {_WIDE:,} nodes", record, "B", "", None, f"{budget} B", budget.holds(record))
+    yield Row("all keys of it, per node", sum(sizes.values()) / _WIDE, "B")
+    yield Row("Redis, per node with its execution", grown / _WIDE, "B")
+    yield Row("server, per node in flight", peak[0] / _WIDE, "B")
+    yield Row("server, peak of its growth", peak[0] / _MIB, "MiB")
+
+
+def _size(client: redis.Redis, key: bytes) -> int:
+    return client.memory_usage(key, samples=0) or 0
+
+
+@contextmanager
+def _peak_of(pid: int) -> Iterator[list[int]]:
+    """Watch how far the memory of a process grows in the time of a `with` block, in bytes."""
+    process = psutil.Process(pid)
+    start = process.memory_info().rss
+    peak = [0]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            peak[0] = max(peak[0], process.memory_info().rss - start)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        thread.join()
