@@ -89,7 +89,7 @@ def _depth(tree: Any) -> int:
     return 1 + max(map(_depth, tree), default=0) if isinstance(tree, list) else 0
 
 
-def _fill(tree: Any, depth: int, promise: int) -> Any:
+def _fill(tree: Any, depth: int, promise: int | None) -> Any:
     """Returns a tree whose leaves are all at one depth, with a promise for each None."""
     if depth == 0:
         return promise if tree is None else tree
@@ -119,7 +119,7 @@ def test_nested_lists_keep_their_shape(tree: list[Any]) -> None:
             return f"[{', '.join(map(words, part))}]"
         return "in.n" if part is None else str(part)
 
-    assert inputs(nodes(nested)[0]) == {"numbers": words(_fill(tree, depth, None))}  # type: ignore[arg-type]
+    assert inputs(nodes(nested)[0]) == {"numbers": words(_fill(tree, depth, None))}
 
 
 def test_parts_of_what_is_promised() -> None:
@@ -306,6 +306,20 @@ def _body_with(promise: Any) -> Any:
     return body
 
 
+def test_overrides_need_nodes() -> None:
+    """Inputs of the graph are of no node, by the method or by the function."""
+
+    def a_method(n: int) -> int:
+        promise: Any = n
+        return add(promise.with_overrides(name="x"))
+
+    def a_function(n: int) -> int:
+        return add(lacewing.with_overrides(n, name="x"))
+
+    _refused(a_method, "with_overrides takes what a call of a task gave, not <promise of n")
+    _refused(a_function, "with_overrides takes what a call of a task gave, not <promise of n")
+
+
 def test_ordering_needs_nodes() -> None:
     """Inputs of the graph and plain values are of no node."""
 
@@ -381,7 +395,8 @@ def _body_calling(one: Any, other: Any) -> Any:
     """Returns a body that calls two tasks."""
 
     def body() -> int:
-        return one(other(1))  # type: ignore[no-any-return]
+        result: int = one(other(1))
+        return result
 
     return body
 

@@ -94,7 +94,7 @@ def test_all_simple_types_compare() -> None:
 
     @lacewing.workflow
     def compare(i: int, f: float, s: str, d: datetime, t: timedelta, *, b: bool) -> int:
-        conditions = [i >= 3, f < 2, s == "x", b != False, d <= then, t > timedelta(seconds=1), 3 < i, i == i]  # noqa: E712, PLR0124, SIM300
+        conditions = [i >= 3, f < 2, s == "x", b != False, d <= then, t > timedelta(seconds=1), 3 < i, i == i]  # noqa: E712, PLR0124, SIM300 what promises make of it
         condition = functools.reduce(operator.and_, conditions)
         return conditional("all").if_(condition).then(add, i).else_().fail("no")
 
@@ -169,26 +169,26 @@ def test_what_is_wrong_with_conditions() -> None:
         return conditional("x").if_(n > 1 and n < 3).then(add, n).else_().fail("no")
 
     def types(n: int) -> int:
-        return conditional("x").if_(n > "a").then(add, n).else_().fail("no")  # type: ignore[operator]
+        return conditional("x").if_(n > "a").then(add, n).else_().fail("no")  # type: ignore[operator] # refused
 
     def fraction(n: int) -> int:
         return conditional("x").if_(n > 1.5).then(add, n).else_().fail("no")
 
     def promises(n: int, text: str) -> int:
-        return conditional("x").if_(n == text).then(add, n).else_().fail("no")  # type: ignore[comparison-overlap]
+        return conditional("x").if_(n == text).then(add, n).else_().fail("no")  # type: ignore[comparison-overlap] # refused
 
     def record(rate: float) -> int:
         config: Any = configure(rate)
-        return conditional("x").if_(config == config).then(add, 1).else_().fail("no")  # noqa: PLR0124
+        return conditional("x").if_(config == config).then(add, 1).else_().fail("no")  # noqa: PLR0124 of promises
 
     def number(n: int) -> int:
-        return conditional("x").if_(n).then(add, n).else_().fail("no")  # type: ignore[arg-type]
+        return conditional("x").if_(n).then(add, n).else_().fail("no")  # type: ignore[arg-type] # refused
 
     def known(n: int) -> int:
         return conditional("x").if_(True).then(add, n).else_().fail("no")
 
-    def inverted(*, flag: bool) -> int:
-        return conditional("x").if_(~(flag == True)).then(add, 1).else_().fail("no")  # type: ignore[arg-type] # noqa: E712
+    def inverted(n: int) -> int:
+        return conditional("x").if_(~(n == 1)).then(add, 1).else_().fail("no")  # type: ignore[arg-type] # refused
 
     _refused(chained, "chained as in 1 < x < 3", PromiseUsedAsValueError)
     _refused(python_and, "join several with & and |", PromiseUsedAsValueError)
@@ -205,7 +205,7 @@ def test_what_is_wrong_with_branches() -> None:
     """A branch is one call, given as a function and its inputs; every conditional has an end."""
 
     def called(n: int) -> int:
-        return conditional("x").if_(n > 1).then(add(n)).else_().fail("no")  # type: ignore[arg-type]
+        return conditional("x").if_(n > 1).then(add(n)).else_().fail("no")  # type: ignore[arg-type] # refused
 
     def two(n: int) -> int:
         return conditional("x").if_(n > 1).then(lambda: add(add(n))).else_().fail("no")

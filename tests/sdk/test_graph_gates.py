@@ -21,15 +21,14 @@ def release(rate: float) -> str:
     config = approve(configure(rate), "review")
     count = wait_for_input("how many", int)
     add(count)
-    pause = sleep(timedelta(milliseconds=1))
     done = use(config)
-    lacewing.in_order(pause, done)
+    lacewing.in_order(sleep(timedelta(milliseconds=1)), done)
     return done
 
 
 def test_gates_are_nodes() -> None:
     """Each waits for what it says; what is approved and what is given are promises with their types."""
-    _, review, signal, added, pause, done = nodes(release)
+    _, review, signal, added, done, pause = nodes(release)
     assert (review.metadata.name, review.gate_node.approve.signal_id) == ("review", "review")
     assert inputs(review) == {"value": "n0.o0"}
     assert signal.gate_node.signal.signal_id == "how many"
@@ -37,7 +36,7 @@ def test_gates_are_nodes() -> None:
     assert inputs(added) == {"a": f"n2.{signal.gate_node.signal.output_variable_name}", "b": "2"}
     assert pause.gate_node.sleep.duration.ToTimedelta() == timedelta(milliseconds=1)
     assert inputs(done) == {"config": "n1.value"}
-    assert list(done.upstream_node_ids) == ["n4"]
+    assert list(done.upstream_node_ids) == ["n5"]
 
 
 def test_what_is_approved_keeps_its_fields() -> None:

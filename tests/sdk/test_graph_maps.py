@@ -132,8 +132,7 @@ def test_overrides_of_a_map_are_those_of_its_elements() -> None:
 
     @lacewing.workflow
     def overridden(n: int) -> list[int]:
-        mapped: Any = map_task(add)([n])
-        return mapped.with_overrides(name="sums", retries=2)  # type: ignore[no-any-return]
+        return lacewing.with_overrides(map_task(add)([n]), name="sums", retries=2)
 
     (node,) = nodes(overridden)
     assert (node.metadata.name, node.metadata.retries.retries) == ("sums", 0)

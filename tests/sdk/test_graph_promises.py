@@ -158,7 +158,8 @@ def test_any_path_is_known_by_its_types(path: list[int | str]) -> None:
         for step in path:
             value = value[step]
         kept.append(value)
-        return value  # type: ignore[no-any-return]
+        result: int = value
+        return result
 
     (binding,) = reach.spec.graph.workflow.outputs
     attributes = binding.binding.promise.attr_path

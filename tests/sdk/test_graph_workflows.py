@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -130,7 +131,8 @@ def test_the_version_follows_what_is_called() -> None:
     def body(task: AnyTask) -> lacewing.Workflow[..., int]:
         @lacewing.workflow(name="w")
         def calling(n: int) -> int:
-            return task(n)  # type: ignore[no-any-return]
+            result: int = task(n)
+            return result
 
         return calling
 
@@ -227,8 +229,6 @@ def test_what_is_wrong_with_a_workflow() -> None:
 
     @lacewing.workflow
     async def waiting(n: int) -> int:
-        import asyncio  # noqa: PLC0415
-
         await asyncio.sleep(0)
         return add(n)
 

@@ -21,6 +21,11 @@ async def shout(text: str) -> str:
     return text.upper()
 
 
+@lacewing.task
+def note(text: str) -> None:
+    """Gives nothing."""
+
+
 @lacewing.dynamic(retries=3, max_parallelism=5, on_failure="fail_after_executable_nodes_complete")
 def power(n: int, exponent: int) -> int:
     """In a body a promise has the type of what it stands for."""
@@ -35,7 +40,9 @@ async def flow(n: int) -> str:
     """A workflow is typed like a function."""
     number = lacewing.with_overrides(power(n, 2), retries=3, timeout=timedelta(seconds=3))
     assert_type(number, int)
-    lacewing.in_order(number, lacewing.sleep(timedelta(seconds=1)))
+    lacewing.in_order(lacewing.sleep(timedelta(hours=1)), number)
+    lacewing.in_order(number, note("a"), shout("b"), lacewing.sleep(timedelta(seconds=1)), note("c"))
+    lacewing.approve(lacewing.sleep(timedelta(seconds=1)), "rested")
     assert_type(lacewing.approve(number, "review"), int)
     assert_type(lacewing.wait_for_input("limit", int), int)
     assert_type(lacewing.conditional("x").if_(number > 3).then(add, n).else_().then(power, n, exponent=1), int)

@@ -8,7 +8,7 @@ from typing import Any, Generic, Never, ParamSpec, Protocol, TypeAlias, TypeVar
 from lacewing.errors import NonRecoverableError
 from lacewing.graph._conditions import Condition, condition_of
 from lacewing.graph._errors import GraphBuildError
-from lacewing.graph._node import NodeHandle, Nothing, OfNode, handle_of, of_node
+from lacewing.graph._node import NodeHandle, OfNode, node_of
 from lacewing.graph._promise import Promise, name_of, path_of, reference_of
 from lacewing.graph._trace import Trace, common_type, current_trace
 from lacewing.types import describe_type
@@ -193,15 +193,14 @@ class _TracedChoice:
     def _body(self, call: _Call) -> workflow_pb2.Node:
         with self._trace.branch_body() as made:
             given = call()
-        is_one = len(made) == 1 and isinstance(given, OfNode) and handle_of(given, "then") is made[0]
+        is_one = len(made) == 1 and isinstance(given, OfNode) and node_of(given) is made[0]
         if not is_one or (isinstance(given, Promise) and (path_of(given) or len(made[0].outputs) > 1)):
             raise GraphBuildError(
                 f"a branch of conditional {self._name!r} must be one call and give all that it gives, and it makes "
                 f"{len(made)} nodes. Put several calls into a @workflow or @dynamic function, and call that"
             )
         self._bodies.append((made[0], given))
-        (handle,) = made
-        return handle.node
+        return made[0].node
 
     def _outputs(self) -> dict[str, types_pb2.LiteralType]:
         """Return what the branch gives: what all of its nodes give; nothing if one of them gives nothing."""
@@ -225,7 +224,4 @@ class _TracedChoice:
         given = next((given for _, given in self._bodies), None)
         if not isinstance(given, tuple):
             return self._trace.promises(handle)
-        if not handle.outputs:
-            return Nothing(handle)
-        promised = [Promise(self._trace, handle, name, kind) for name, kind in handle.outputs.items()]
-        return of_node(tuple.__new__(type(given), promised), handle)
+        return self._trace.promises(handle, lambda outputs: tuple.__new__(type(given), outputs.values()))

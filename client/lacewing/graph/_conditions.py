@@ -30,7 +30,11 @@ Bind = Callable[["Promise"], str]
 
 
 class Condition:
-    """What holds or does not when the graph runs: made by comparing a promise, joined with `&` and `|`."""
+    """What holds or does not when the graph runs: made by comparing a promise, joined with `&` and `|`.
+
+    Attributes:
+        words: How people write it.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class Condition:
         expression: Callable[[Bind], workflow_pb2.BooleanExpression],
         joined: tuple[_Conjunction.LogicalOperator.ValueType, list[Condition]] | None = None,
     ) -> None:
-        self._words = words
+        self.words = words
         self._expression = expression
         self._joined = joined
 
@@ -47,7 +51,7 @@ class Condition:
         return self._expression(bind)
 
     def __repr__(self) -> str:
-        return f"<condition {self._words}>"
+        return f"<condition {self.words}>"
 
     def __and__(self, other: object) -> Condition:
         return self._join("&", _Conjunction.LOGICAL_OPERATOR_AND, other)
@@ -66,11 +70,12 @@ class Condition:
 
     def _join(self, symbol: str, operator: _Conjunction.LogicalOperator.ValueType, other: object) -> Condition:
         right = condition_of(other)
-        parts = [*self._parts(operator), *right._parts(operator)]  # noqa: SLF001 of the same class
-        words = f"({self._words}) {symbol} ({right._words})"  # noqa: SLF001
+        parts = [*self.parts(operator), *right.parts(operator)]
+        words = f"({self.words}) {symbol} ({right.words})"
         return Condition(words, lambda bind: _balanced(operator, parts, bind), (operator, parts))
 
-    def _parts(self, operator: _Conjunction.LogicalOperator.ValueType) -> list[Condition]:
+    def parts(self, operator: _Conjunction.LogicalOperator.ValueType) -> list[Condition]:
+        """Return what it joins by an operator: itself alone, if it joins nothing by that one."""
         return self._joined[1] if self._joined is not None and self._joined[0] == operator else [self]
 
 

@@ -13,7 +13,7 @@ from google.protobuf import duration_pb2
 
 from lacewing.errors import NonRecoverableError
 from lacewing.graph._errors import GraphBuildError
-from lacewing.graph._node import OfNode, follow, handle_of
+from lacewing.graph._node import Nothing, follow
 from lacewing.graph._promise import Promise, reference_of, type_of
 from lacewing.graph._trace import Trace, current_trace
 from lacewing.types import converter_for, literal_type_of
@@ -28,7 +28,8 @@ _GIVEN = "o0"
 def sleep(duration: timedelta) -> object:
     """Let the graph wait for some time; `in_order(sleep(timedelta(hours=1)), work())` says what waits.
 
-    What is returned stands for the node, and for no value. Where no graph is built, this thread sleeps.
+    What is returned stands for the node, and for no value: it is for `in_order` and `approve`. Where no graph is built,
+    this thread sleeps.
 
     Args:
         duration: How long, from the moment nothing else holds the node back. Not negative.
@@ -71,9 +72,8 @@ def approve(value: _Value, name: str) -> _Value:
     node = _gate(trace, name)
     node.gate_node.approve.signal_id = name
     if not isinstance(value, Promise):
-        if not isinstance(value, OfNode) or isinstance(value, tuple):
+        if not isinstance(value, Nothing):
             raise GraphBuildError(f"approve takes a promise of one value, not {value!r}")
-        handle_of(value, "approve")
         approved: _Value = trace.promises(trace.add(node))
         follow(value, approved)
         return approved
@@ -94,6 +94,7 @@ def wait_for_input(name: str, kind: type[_Value]) -> _Value:
 
     Raises:
         AnnotationError: The type has no literal type.
+        ConversionError: The local value is not of the type.
         GraphBuildError: There is no such value here.
     """
     trace = current_trace()

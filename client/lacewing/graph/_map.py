@@ -69,7 +69,8 @@ def map_task(
     what the task gives; of a task with several outputs, a list for each.
 
     In the body of a dynamic task or a workflow it makes one node, and each element is an execution of its own, with its
-    own retries and cache. Anywhere else it runs the function here and now, one element after the other.
+    own retries and cache. Anywhere else it runs the function here and now, one element after the other; of an
+    asynchronous one all together, when the result is awaited.
 
     Args:
         function: The task, dynamic task or workflow, or `functools.partial` of it.
@@ -154,20 +155,18 @@ class MapTask(Generic[_Result]):
         mapped: dict[str, int | None] = {}
         for name, value in given.items():
             lists = None if name in self._bound else _as_list(trace, interface.inputs[name], value, name, self._task)
-            if lists is None:
-                array.bound_inputs.append(name)
-            else:
+            if lists is not None:
                 mapped[name] = len(lists.collection.bindings) if lists.HasField("collection") else None
                 node.inputs.append(bindings_pb2.Binding(var=name, binding=lists))
         self._require_lists(mapped)
         whole = {name: value for name, value in given.items() if name not in mapped}
         rest = [binding for binding in trace.bind_inputs(self._task, whole) if binding.var not in mapped]
         node.inputs.extend(rest)
-        array.bound_inputs[:] = sorted(binding.var for binding in rest)
+        array.bound_inputs.extend(sorted(binding.var for binding in rest))
         trace.refer(array.node, self._task, as_task=True)
         self._set_criteria(array)
         outputs = {name: self._listed(converter) for name, converter in interface.outputs.items()}
-        return trace.promises(trace.add(node, outputs), interface)
+        return trace.promises(trace.add(node, outputs), interface.join_outputs)
 
     def _set_criteria(self, array: workflow_pb2.ArrayNode) -> None:
         criteria = self._criteria

@@ -57,11 +57,12 @@ class OfNode:
 
     __slots__ = ()
 
-    _handle: NodeHandle
+    _handle: NodeHandle | None
+    """The node. None: it is of none, but an input of the graph."""
 
     def with_overrides(self, **overrides: Unpack[Overrides]) -> Self:
         """Change what the node says instead of its task; see `lacewing.with_overrides`."""
-        lay_over(self._handle.node, overrides)
+        lay_over(handle_of(self, "with_overrides").node, overrides)
         return self
 
     def __rshift__(self, other: _Value) -> _Value:
@@ -81,6 +82,8 @@ class Nothing(OfNode):
     """What a call of a function that returns nothing gives: it stands for the node, and for no value."""
 
     __slots__ = ("_handle",)
+
+    _handle: NodeHandle
 
     def __init__(self, handle: NodeHandle) -> None:
         self._handle = handle
@@ -107,13 +110,18 @@ def _outputs_class(outputs: type) -> Any:
     return type(outputs.__name__, (OfNode, outputs), {"__doc__": outputs.__doc__, "__module__": outputs.__module__})
 
 
+def node_of(value: OfNode) -> NodeHandle | None:
+    """Return the node that it is of; None for an input of the graph."""
+    return value._handle  # noqa: SLF001 it has no public name, which could be that of a field of what is promised
+
+
 def handle_of(value: object, purpose: str) -> NodeHandle:
     """Return the node that a value stands for.
 
     Raises:
         GraphBuildError: It stands for none.
     """
-    handle: NodeHandle | None = getattr(value, "_handle", None) if isinstance(value, OfNode) else None
+    handle = node_of(value) if isinstance(value, OfNode) else None
     if handle is None:
         raise GraphBuildError(f"{purpose} takes what a call of a task gave, not {value!r}")
     return handle

@@ -29,7 +29,8 @@ def with_overrides(value: _Value, **overrides: Unpack[Overrides]) -> _Value:
         config: Settings for the workers of the task type.
 
     Raises:
-        GraphBuildError: The value is no promise, or its node runs no task.
+        GraphBuildError: The value is not what a call gave, or the node runs no task, so that it has nothing but a name.
+        TypeError: There is no such thing to override.
         ValueError: A number is out of its bounds.
     """
     if current_trace() is not None:
@@ -41,10 +42,10 @@ def in_order(*values: object) -> None:
     """Let each call wait for the one before it, although it takes nothing from it: `in_order(load(), clean())`.
 
     The same as `a >> b >> c`, which only promises have: this does nothing where no graph is built, and calls run in
-    order anyway.
+    order anyway. What `sleep` gives, and calls of functions that return nothing, can be among them.
 
     Raises:
-        GraphBuildError: A value is no promise.
+        GraphBuildError: A value is not what a call gave.
     """
     if current_trace() is not None:
         for first, second in pairwise(values):

@@ -38,6 +38,7 @@ def lay_over(node: workflow_pb2.Node, overrides: Overrides) -> None:
 
     Raises:
         GraphBuildError: The node runs no task, so that it has nothing but a name.
+        TypeError: There is no such thing to override.
         ValueError: A number is out of its bounds.
     """
     unknown = sorted(overrides.keys() - Overrides.__annotations__.keys())

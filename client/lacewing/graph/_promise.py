@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lacewing.graph._conditions import Condition, compared, condition_of
 from lacewing.graph._errors import GraphBuildError, PromiseAttributeError, used_as_value
-from lacewing.graph._node import NodeHandle, OfNode
+from lacewing.graph._node import NodeHandle, OfNode, node_of
 from lacewing.types import describe_type
 from lacewing.v1 import bindings_pb2, types_pb2, workflow_pb2
 
@@ -23,6 +24,16 @@ _WALK = "Use map_task(...) to run a task for each element, or a @dynamic task th
 _SHOW = "Make the text in a task that takes the value."
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where what is promised comes from, and what it is."""
+
+    trace: Trace
+    var: str
+    literal_type: types_pb2.LiteralType
+    path: tuple[str | int, ...]
+
+
 class Promise(OfNode):
     """A value that is only there when the graph runs: an output of a node, or an input of the graph.
 
@@ -30,9 +41,8 @@ class Promise(OfNode):
     are promises too: `promise[0]`, `promise["key"]`, `promise.field`. Compared, it gives a condition.
     """
 
-    __slots__ = ("_handle", "_path", "_trace", "_type", "_var")
-
-    _handle: NodeHandle | None  # type: ignore[assignment] # an input of the graph is of no node
+    # Any other name may be that of a field.
+    __slots__ = ("_handle", "_origin")
 
     def __init__(
         self,
@@ -42,34 +52,32 @@ class Promise(OfNode):
         literal_type: types_pb2.LiteralType,
         path: tuple[str | int, ...] = (),
     ) -> None:
-        self._trace = trace
         self._handle = handle
-        self._var = var
-        self._type = literal_type
-        self._path = path
+        self._origin = _Origin(trace, var, literal_type, path)
 
     def __repr__(self) -> str:
-        return f"<promise of {name_of(self)}, {describe_type(self._type)}>"
+        return f"<promise of {name_of(self)}, {describe_type(type_of(self))}>"
 
     def __getattr__(self, name: str) -> Promise:
         if name.startswith("__"):
             raise AttributeError(name)
         fields = _fields(self)
         if fields is None:
-            raise PromiseAttributeError(f"{self!r} has no attribute {name!r}: {_no_fields(self._type)}")
+            raise PromiseAttributeError(f"{self!r} has no attribute {name!r}: {_no_fields(type_of(self))}")
         return self._step(name, fields)
 
     def __getitem__(self, key: object) -> Promise:
-        kind = self._type.WhichOneof("type")
+        literal_type = type_of(self)
+        kind = literal_type.WhichOneof("type")
         if kind == "collection_type":
             return self._element(key)
         if not isinstance(key, str):
             raise GraphBuildError(f"{self!r} cannot be indexed by {key!r}")
         if kind == "map_value_type":
-            return self._at(key, self._type.map_value_type)
+            return self._at(key, literal_type.map_value_type)
         fields = _fields(self)
         if fields is None:
-            raise GraphBuildError(f"{self!r} cannot be indexed by {key!r}: {_no_fields(self._type)}")
+            raise GraphBuildError(f"{self!r} cannot be indexed by {key!r}: {_no_fields(literal_type)}")
         return self._step(key, fields)
 
     def _element(self, index: object) -> Promise:
@@ -81,7 +89,7 @@ class Promise(OfNode):
             raise GraphBuildError(
                 f"{self!r} is indexed from 0, not by {index}: how long it is, is only known when the graph runs"
             )
-        return self._at(index, self._type.collection_type)
+        return self._at(index, type_of(self).collection_type)
 
     def _step(self, name: str, fields: dict[str, types_pb2.LiteralType]) -> Promise:
         if name not in fields:
@@ -89,7 +97,8 @@ class Promise(OfNode):
         return self._at(name, fields[name])
 
     def _at(self, step: str | int, literal_type: types_pb2.LiteralType) -> Promise:
-        return Promise(self._trace, self._handle, self._var, literal_type, (*self._path, step))
+        origin = self._origin
+        return Promise(origin.trace, self._handle, origin.var, literal_type, (*origin.path, step))
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override] # it is decided when the graph runs
         return compared(self, _Operator.OPERATOR_EQ, other)
@@ -161,21 +170,22 @@ for _name, _kind in _CONVERSIONS.items():
 
 def name_of(promise: Promise) -> str:
     """Return where it comes from, as people write it: `n0.o0`, `n0.o0["a"][3]`, `config.rate` of the inputs."""
-    handle, path = promise._handle, promise._path  # noqa: SLF001 the parts of a promise have private names, which fields do not have
-    start = promise._var if handle is None else f"{handle.id}.{promise._var}"  # noqa: SLF001
+    node, origin = node_of(promise), _origin(promise)
+    start = origin.var if node is None else f"{node.id}.{origin.var}"
     return start + "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}" if step.isidentifier() else f"[{step!r}]" for step in path
+        f"[{step}]" if isinstance(step, int) else f".{step}" if step.isidentifier() else f"[{step!r}]"
+        for step in origin.path
     )
 
 
 def type_of(promise: Promise) -> types_pb2.LiteralType:
     """Return the type of what is promised. It must not be changed."""
-    return promise._type  # noqa: SLF001
+    return _origin(promise).literal_type
 
 
 def path_of(promise: Promise) -> tuple[str | int, ...]:
     """Return the steps from the output or input to what is promised."""
-    return promise._path  # noqa: SLF001
+    return _origin(promise).path
 
 
 def reference_of(promise: Promise, trace: Trace) -> bindings_pb2.OutputReference:
@@ -184,23 +194,27 @@ def reference_of(promise: Promise, trace: Trace) -> bindings_pb2.OutputReference
     Raises:
         GraphBuildError: It belongs to another graph, or is inside a branch.
     """
-    handle = promise._handle  # noqa: SLF001
-    if handle is not None:
-        handle.require_open(trace)
-    elif promise._trace is not trace:  # noqa: SLF001
+    node, origin = node_of(promise), _origin(promise)
+    if node is not None:
+        node.require_open(trace)
+    elif origin.trace is not trace:
         raise GraphBuildError(
-            f"{promise!r} is an input of {promise._trace.title}, and was used outside of it; pass it as an input"  # noqa: SLF001
+            f"{promise!r} is an input of {origin.trace.title}, and was used outside of it; pass it as an input"
         )
     return bindings_pb2.OutputReference(
-        node_id="" if handle is None else handle.id,
-        var=promise._var,  # noqa: SLF001
+        node_id="" if node is None else node.id,
+        var=origin.var,
         attr_path=[
             bindings_pb2.PromiseAttribute(int_value=step)
             if isinstance(step, int)
             else bindings_pb2.PromiseAttribute(string_value=step)
-            for step in promise._path  # noqa: SLF001
+            for step in origin.path
         ],
     )
+
+
+def _origin(promise: Promise) -> _Origin:
+    return promise._origin  # noqa: SLF001 it has no public name, which could be that of a field
 
 
 def _fields(promise: Promise) -> dict[str, types_pb2.LiteralType] | None:

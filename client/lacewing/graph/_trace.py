@@ -67,20 +67,20 @@ class Trace:
         self._scope.append(handle)
         return handle
 
-    def promises(self, handle: NodeHandle, interface: FunctionInterface | None = None) -> Any:
+    def promises(self, handle: NodeHandle, join: Callable[[Mapping[str, Promise]], Any] | None = None) -> Any:
         """Return what a call gives that made a node: in the form in which the function would return it.
 
         Args:
             handle: The node.
-            interface: Of the function. Default: there is none, and it gives one value at most.
+            join: Gives the outputs by name that form. Default: there is one output at most.
         """
         promised = {name: Promise(self, handle, name, kind) for name, kind in handle.outputs.items()}
         if not promised:
             return Nothing(handle)
-        if interface is None:
+        if join is None:
             (promise,) = promised.values()
             return promise
-        return of_node(interface.join_outputs(promised), handle)
+        return of_node(join(promised), handle)
 
     def call(self, task: AnyTask, arguments: tuple[Any, ...], inputs: Mapping[str, Any]) -> Any:
         """Make a call of a task a node.
@@ -94,7 +94,7 @@ class Trace:
         node = workflow_pb2.Node(id=self.new_id(), inputs=self.bind_inputs(task, given))
         self.refer(node, task)
         outputs = {name: converter.literal_type for name, converter in interface.outputs.items()}
-        return self.promises(self.add(node, outputs), interface)
+        return self.promises(self.add(node, outputs), interface.join_outputs)
 
     def bind_inputs(self, task: AnyTask, given: Mapping[str, Any]) -> list[bindings_pb2.Binding]:
         """Bind each input of a task to what is given for it, or else to its default."""

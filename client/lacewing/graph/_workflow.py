@@ -11,8 +11,9 @@ from typing import Any, ClassVar, ParamSpec, TypedDict, TypeVar, Unpack, cast, o
 
 from lacewing._tracing import tracing
 from lacewing.graph._errors import GraphBuildError
-from lacewing.graph._trace import WORKFLOW_TYPE, OnFailure, Trace, on_failure_policy
-from lacewing.task import AnyTask, Cache, Task
+from lacewing.graph._graph_task import GraphTask
+from lacewing.graph._trace import WORKFLOW_TYPE, OnFailure, Trace
+from lacewing.task import AnyTask, Cache
 from lacewing.types import ConversionError
 from lacewing.v1 import task_pb2
 
@@ -36,7 +37,7 @@ class WorkflowOptions(TypedDict, total=False):
     failure_node: AnyTask | None
 
 
-class Workflow(Task[_Parameters, _Result]):
+class Workflow(GraphTask[_Parameters, _Result]):
     """A graph with a name. Made by `workflow`; calling it runs everything here and now."""
 
     is_workflow: ClassVar[bool] = True
@@ -68,14 +69,11 @@ class Workflow(Task[_Parameters, _Result]):
             deadline=deadline,
             retention=retention,
             task_type=WORKFLOW_TYPE,
+            max_parallelism=max_parallelism,
+            on_failure=on_failure,
+            failure_node=failure_node,
         )
-        if max_parallelism < 0:
-            raise ValueError(f"max_parallelism is at least 0, not {max_parallelism}")
-        on_failure_policy(on_failure)
         self._description = description or self._description
-        self._policy.max_parallelism = max_parallelism
-        self._on_failure = on_failure
-        self._failure_node = failure_node
 
     @functools.cached_property
     def spec(self) -> task_pb2.TaskSpec:
@@ -120,7 +118,7 @@ class Workflow(Task[_Parameters, _Result]):
                 result = _run_to_its_end(cast("Coroutine[Any, Any, Any]", result))
         if trace.is_empty:
             raise GraphBuildError("it calls no task, so that there is nothing to run")
-        return trace.finish(result, on_failure=self._on_failure, failure_node=self._failure_node)
+        return self.finish(trace, result)
 
     def _line(self, error: Exception) -> str:
         """Return where the body was when it raised, to be put behind its name; nothing if it had ended."""

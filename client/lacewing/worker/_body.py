@@ -48,7 +48,7 @@ def run_body(
             with _fitting_inputs():
                 arguments = own.from_literals(interface.literals_to_inputs, lease.inputs)
             trace = _trace(task, lease, own, registered)
-            with attempt_context(_context(lease, report)), tracing(trace):
+            with attempt_context(AttemptContext(lease, report)), tracing(trace):
                 value = task.function(**arguments)
             with _fitting_outputs():
                 if _is_graph(task, trace, value, completion):
@@ -84,7 +84,7 @@ async def run_async_body(
                     interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
                 )
             trace = _trace(task, lease, own, registered)
-            with attempt_context(_context(lease, report)), tracing(trace):
+            with attempt_context(AttemptContext(lease, report)), tracing(trace):
                 value = await task.function(**arguments)
             with _fitting_outputs():
                 if _is_graph(task, trace, value, completion):
@@ -181,7 +181,3 @@ def _reachable_blobs() -> Iterator[None]:
         yield
     except (CallFailed, BlobStoreUnavailable, ShuttingDown) as error:
         raise _GivenBackError(f"its large values cannot be reached: {error.message}") from error
-
-
-def _context(lease: worker_service_pb2.Lease, report: ReportProgress) -> AttemptContext:
-    return AttemptContext(lease, report)
