@@ -9,6 +9,7 @@ import asyncio
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,7 +35,10 @@ else:
 
 HERE = Path(__file__).parent
 GRPCURL = Path(sys.executable).parent / "grpcurl"
+PROGRAM = Path(sys.executable).parent / "lacewing"
 YEAR = 2012
+OTHER_YEAR = 2015
+WEEK = 7
 SECONDS = 20.0
 console = Console(highlight=False)
 
@@ -223,9 +227,38 @@ async def show_loss(
     return other
 
 
+async def show_graph(client: lacewing.Client, days: list[tasks.Day], address: str) -> None:
+    """What a body finds in its inputs decides what runs."""
+    step("6. Dynamic: how many tasks find_spells runs, the weather decides")
+    handle: lacewing.Handle[list[tasks.Spell]] = await client.submit(tasks.find_spells, days=days, at_least=WEEK)
+    spells = await handle.result(SECONDS)
+    console.print(f"  lacewing graph {handle.id.name}")
+    command = (PROGRAM, "graph", handle.id.name, "--address", address, "--no-follow")
+    process = await asyncio.create_subprocess_exec(*command)
+    check(await process.wait() == 0, "the graph that the server ran, drawn by the command line")
+    weeks = [length for length in wet_spells(days) if length >= WEEK]
+    check(
+        sorted(spell.days for spell in spells) == sorted(weeks) and len((await handle.graph()).nodes) == len(weeks) + 1,
+        f"a task for each of the {len(weeks)} spells of {WEEK} wet days or more in {YEAR}, and one that orders them",
+    )
+    check(
+        spells[0].rain == max(spell.rain for spell in spells),
+        f"the wettest: {spells[0].days} days from {spells[0].first}, {spells[0].rain} mm",
+    )
+    days = await client.execute(tasks.read_days, year=OTHER_YEAR)
+    spells = await client.execute(tasks.find_spells, days=days, at_least=WEEK)
+    other = sum(length >= WEEK for length in wet_spells(days))
+    check(len(spells) == other != len(weeks), f"in {OTHER_YEAR} there were {other}, and so as many tasks")
+
+
+def wet_spells(days: list[tasks.Day]) -> list[int]:
+    """How long it rained each time, computed without Lacewing."""
+    return [len(spell) for spell in re.findall("w+", "".join("w" if day.precipitation else "d" for day in days))]
+
+
 async def show_refusal(client: lacewing.Client) -> None:
     """What does not fit is refused before anything runs."""
-    step("6. Checked: inputs that do not fit are refused, with the place")
+    step("7. Checked: inputs that do not fit are refused, with the place")
     good = {"date": "2012-01-01", "precipitation": 0, "temp_max": 9.5, "temp_min": 1, "wind": 2, "weather": "sun"}
     bad = good | {"temp_max": "warm"}
     try:
@@ -244,7 +277,7 @@ async def show_refusal(client: lacewing.Client) -> None:
 
 async def show_grpcurl(address: str) -> None:
     """Any client of gRPC can do it."""
-    step("7. Open: the same without the SDK, by grpcurl and in plain JSON")
+    step("8. Open: the same without the SDK, by grpcurl and in plain JSON")
     if not GRPCURL.exists():
         console.print(f"  skipped: there is no {GRPCURL}")
         return
@@ -292,13 +325,23 @@ async def demo(folder: Path) -> None:
         running.append(start(folder / "worker.log", *worker_command))
         console.print(f"[bold]Lacewing[/]: a server at {address}, a worker with 2 slots, and this client")
         async with lacewing.Client(address).with_options(timeout=SECONDS) as client:
-            await client.register(tasks.read_days, tasks.summarize, tasks.count_weather, tasks.windiest, tasks.rainfall)
+            await client.register(
+                tasks.read_days,
+                tasks.summarize,
+                tasks.count_weather,
+                tasks.windiest,
+                tasks.rainfall,
+                tasks.measure_spell,
+                tasks.wettest_first,
+                tasks.find_spells,
+            )
             await wait_for_worker(client)
             days = await show_types(client)
             await show_cache(client, days)
             await show_retry(client, days)
             await show_timeout(client, days)
             running.append(await show_loss(client, days, running[1], worker_command, folder / "worker.log"))
+            await show_graph(client, days, address)
             await show_refusal(client)
             await show_grpcurl(address)
     finally:

@@ -6,6 +6,7 @@ Run them with `python -m lacewing.worker tests/demo/tasks.py`.
 from __future__ import annotations
 
 import csv
+import itertools
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -42,6 +43,15 @@ class Summary:
     unit: Unit
     mean_max: float | None
     warmest: Day | None
+
+
+@dataclass(frozen=True)
+class Spell:
+    """Days of rain without a dry one between."""
+
+    first: str
+    days: int
+    rain: float
 
 
 @lacewing.task
@@ -101,3 +111,26 @@ def rainfall(days: list[Day], seconds: float) -> float:
     """Add up the rain in mm, slowly."""
     time.sleep(seconds)
     return round(sum(day.precipitation for day in days), 1)
+
+
+@lacewing.task
+def measure_spell(days: list[Day]) -> Spell:
+    """Measure one spell of rain."""
+    return Spell(days[0].date, len(days), round(sum(day.precipitation for day in days), 1))
+
+
+@lacewing.task
+def wettest_first(spells: list[Spell]) -> list[Spell]:
+    """Order spells by their rain."""
+    return sorted(spells, key=lambda spell: spell.rain, reverse=True)
+
+
+@lacewing.dynamic
+def find_spells(days: list[Day], at_least: int) -> list[Spell]:
+    """Measure each spell of rain that is long enough. How many there are, and so what runs, only the days can tell."""
+    spells: list[Spell] = []
+    for is_wet, group in itertools.groupby(days, key=lambda day: day.precipitation > 0):
+        spell = list(group)
+        if is_wet and len(spell) >= at_least:
+            spells.append(lacewing.with_overrides(measure_spell(spell), name=f"{spell[0].date} to {spell[-1].date}"))
+    return wettest_first(spells)
