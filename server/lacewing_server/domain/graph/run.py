@@ -67,6 +67,8 @@ class Run:
                 self._ready.append(inner)
             else:
                 self._skip(inner)
+        if self.is_stopped:
+            self._leave_branches()
 
     def succeed(self, index: int) -> list[int]:
         """Ends a node that has succeeded, and with it the branches it is the choice of.
@@ -101,7 +103,17 @@ class Run:
                 for node in self._plan.nodes:
                     if self.states[node.index] == PENDING:
                         self.states[node.index] = SKIPPED
+                ended += self._leave_branches()
         return ended
+
+    def _leave_branches(self) -> list[int]:
+        """Ends the branches whose choice never begins."""
+        left: list[int] = []
+        for node in reversed(self._plan.nodes):
+            chosen = {self.states[inner] for inner in node.inner}
+            if chosen == {SKIPPED} and self.states[node.index] == RUNNING:
+                left += self._end(node.index, SKIPPED)
+        return left
 
     def _end(self, index: int, state: int) -> list[int]:
         ended: list[int] = []

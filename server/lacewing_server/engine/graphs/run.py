@@ -383,10 +383,6 @@ class GraphRun:
             array.elements.stop()
             if array.elements.is_over and self._run.is_active(index):
                 self._run.fail(index, _CANCELLED)
-        for node in self._plan.nodes:
-            # A branch whose choice was skipped.
-            if node.inner and self._run.is_active(node.index) and not any(map(self._run.is_active, node.inner)):
-                self._run.fail(node.index, _CANCELLED)
 
     async def _cancel(self, index: int | None, why: str) -> None:
         """Cancels the executions of a node, or all."""
