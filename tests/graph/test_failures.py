@@ -7,6 +7,8 @@ from typing import Any
 from engine.service import Execution, eventually, value
 from graph.service import GraphService, bound, graph, node, number, promise
 from lacewing.v1 import execution_pb2, execution_service_pb2
+from lacewing.v1.identifiers_pb2 import TaskId
+from lacewing.v1.task_service_pb2 import ArchiveTaskRequest
 from server.contract import refusal_of
 
 SUCCEEDED, FAILED, CANCELLED = Execution.STATE_SUCCEEDED, Execution.STATE_FAILED, Execution.STATE_CANCELLED
@@ -106,6 +108,18 @@ async def test_a_node_that_follows_a_failure_is_told_of_it(service: GraphService
     assert told.failed_node_id == "a"
     assert "Oops" in told.message
     assert (await service.get(created)).state == Execution.STATE_RUNNING
+    await service.fail(lease, recoverable=False)
+    ended = await service.wait(created)
+    assert (ended.state, ended.error.cause.code) == (FAILED, "Oops")
+
+
+async def test_a_node_that_follows_a_failure_and_cannot_begin_changes_nothing(service: GraphService) -> None:
+    """Its task was archived meanwhile; the execution ends with the error of the node that failed."""
+    task, cleaner = await service.register(), await service.register("cleaner")
+    failure = node("clean", cleaner)
+    created = await service.create(await service.workflow(graph(node("a", task), failure_node=failure)))
+    lease = await service.lease(task)
+    await service.stubs.tasks.ArchiveTask(ArchiveTaskRequest(id=TaskId(name=cleaner)))
     await service.fail(lease, recoverable=False)
     ended = await service.wait(created)
     assert (ended.state, ended.error.cause.code) == (FAILED, "Oops")

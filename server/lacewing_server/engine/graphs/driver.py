@@ -15,7 +15,7 @@ from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.graphs.closing import Closing
 from lacewing_server.engine.graphs.journal import Journal
-from lacewing_server.engine.graphs.run import GraphRun
+from lacewing_server.engine.graphs.run import PASSING, GraphRun
 from lacewing_server.engine.graphs.services import Services
 
 _log = logging.getLogger(__name__)
@@ -106,10 +106,13 @@ class Graphs:
                 return  # it is given back with the others
             if error.reason == errors_pb2.ERROR_REASON_LEASE_LOST:
                 _log.info("no longer driving the graph of %s: %s", record.name, error.message)
-            else:
+            elif error.reason in PASSING:
                 _log.warning("giving back the graph of %s: %s", record.name, error)
                 await self._give_back(record, token)
                 return
+            else:
+                _log.warning("could not drive the graph of %s: %s", record.name, error)
+                await self._fail(record, error)
         except Exception as error:  # noqa: BLE001 - a fault of one graph must not end the others
             _log.exception("could not drive the graph of %s", record.name)
             await self._fail(record, error)
@@ -141,10 +144,11 @@ class Graphs:
             self._dispatch.doubts.add(record.nonce)
 
     async def _fail(self, record: ExecutionRecord, fault: Exception) -> None:
+        told = fault.message if isinstance(fault, DomainError) else f"{type(fault).__name__}; it has logged the cause"
         error = execution_pb2.TaskError(
             kind=execution_pb2.TaskError.KIND_SYSTEM,
             code=retrying.NODE_FAILED,
-            message=f"the server could not drive the graph: {type(fault).__name__}; it has logged the cause",
+            message=f"the server could not drive the graph: {told}",
         )
         try:
             await self._services.attempts.end_graph(record, None, error)

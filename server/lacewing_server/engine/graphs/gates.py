@@ -36,8 +36,11 @@ class Gates:
     async def answered(self) -> list[tuple[int, literals_pb2.Literal]]:
         """The gates that have been answered since, and their answers."""
         answers = await self._journal.signals(self._waiting)
+        # Some may have been closed meanwhile.
         return [
-            (self._waiting.pop(signal), literals_pb2.Literal.FromString(answer)) for signal, answer in answers.items()
+            (self._waiting.pop(signal), literals_pb2.Literal.FromString(answer))
+            for signal, answer in answers.items()
+            if signal in self._waiting
         ]
 
     def take_slept(self) -> list[int]:

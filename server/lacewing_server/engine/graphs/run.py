@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
+import logging
 import sys
 from collections import deque
 from typing import Final
@@ -28,10 +28,12 @@ from lacewing_server.engine.graphs.journal import Journal
 from lacewing_server.engine.graphs.services import Services
 from lacewing_server.engine.graphs.values import Values
 
+_log = logging.getLogger(__name__)
+
 _BEGINNING_MAX: Final = 256
 """How many nodes are begun at a time: what is created together goes to Redis together."""
 _AGAIN_SECONDS: Final = 0.5
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {
         errors_pb2.ERROR_REASON_STORE_UNAVAILABLE,
         errors_pb2.ERROR_REASON_STORE_FULL,
@@ -39,7 +41,7 @@ _PASSING: Final = frozenset(
         errors_pb2.ERROR_REASON_BLOB_STORE_UNAVAILABLE,
     }
 )
-"""Reasons for which a node is not begun yet, but later."""
+"""Reasons for which something is not done yet, but later."""
 _ENDING: Final = frozenset({errors_pb2.ERROR_REASON_LEASE_LOST, errors_pb2.ERROR_REASON_SHUTTING_DOWN})
 """Reasons for which this server drives the graph no longer."""
 _Unit = tuple[int, int | None]
@@ -189,7 +191,7 @@ class GraphRun:
                     self._run.choose(index, None)
                 await self._fail_here(node, element, str(error))
             except DomainError as refusal:
-                if refusal.reason in _PASSING:
+                if refusal.reason in PASSING:
                     await asyncio.sleep(_AGAIN_SECONDS)
                     continue
                 if refusal.reason in _ENDING:
@@ -335,8 +337,12 @@ class GraphRun:
         error = execution_pb2.TaskError(kind=_USER, code=code, message=message)
         error.time.FromMilliseconds(self._services.store.now_ms())
         path = node.node.id if element is None else f"{node.node.id}/{element}"
-        with contextlib.suppress(DomainError):  # It is for those who look; it fails without it.
+        try:
             await self._journal.note(f"failed:{path}", error.SerializeToString())
+        except DomainError as refusal:
+            if refusal.reason == errors_pb2.ERROR_REASON_LEASE_LOST:
+                raise
+            _log.warning("could not note that node %s of %s failed: %s", path, self.record.name, refusal)
         if element is None:
             if reference_of(node.node) is not None:
                 self._working -= 1
@@ -404,7 +410,7 @@ class GraphRun:
                 await self._journal.summarize(self.summary())
                 await self._services.attempts.end_graph(self.record, outputs, self._error)
             except DomainError as refusal:
-                if refusal.reason in _PASSING:
+                if refusal.reason in PASSING:
                     await asyncio.sleep(_AGAIN_SECONDS)
                     continue
                 if refusal.reason == errors_pb2.ERROR_REASON_LEASE_LOST:
@@ -414,7 +420,20 @@ class GraphRun:
 
     async def _run_failure_node(self, node: PlanNode, error: execution_pb2.TaskError) -> None:
         """Runs the node that follows a failure; what comes of it changes nothing."""
-        child, record = await self._beginner.failure(node, error, self._failed_path)
+        while True:
+            try:
+                child, record = await self._beginner.failure(node, error, self._failed_path)
+                break
+            except BindingError as problem:
+                _log.warning("the failure node of %s does not run: %s", self.record.name, problem)
+                return
+            except DomainError as refusal:
+                if refusal.reason in _ENDING:
+                    raise
+                if refusal.reason not in PASSING:
+                    _log.warning("the failure node of %s does not run: %s", self.record.name, refusal)
+                    return
+                await asyncio.sleep(_AGAIN_SECONDS)
         while not lifecycle.is_terminal(record.state):
             await self._changed.wait()
             self._changed.clear()
