@@ -257,3 +257,26 @@ async def test_records_are_looked_into(service: GraphService) -> None:
     second = await service.run(task, 1)
     assert second.inputs.literals["n"].scalar.primitive.integer == 2
     assert (await service.wait(created)).state == SUCCEEDED
+
+
+async def test_a_list_in_a_record_is_mapped(service: GraphService) -> None:
+    """What a record holds has no type of its own: it has that of what it is bound to."""
+    record = {"simple": "SIMPLE_TYPE_STRUCT", "structure": {"dataclass_type": {"xs": INTEGERS}}}
+    giver = await service.register(
+        "giver", template={"interface": {"outputs": {"variables": {"o0": {"type": record}}}}}
+    )
+    task = await service.register()
+    inner = promise("r")
+    inner["promise"]["attr_path"] = [{"string_value": "xs"}]
+    first = node("r", giver)
+    first["inputs"] = []
+    name = await service.workflow(graph(first, array("map", task, n=inner)), outputs={"o0": INTEGERS})
+    created = await service.create(name)
+    given = completion((await service.lease(giver)).token)
+    literal = literals_pb2.Literal()
+    literal.scalar.generic.update({"xs": [1, 2]})
+    given.outputs.literals["o0"].CopyFrom(literal)
+    await service.report(given)
+    for _ in range(2):
+        await service.run(task, 5)
+    assert values(await service.wait(created)) == [5, 5]

@@ -92,7 +92,7 @@ class Graph(_message.Message):
     It is compiled before any of its nodes runs: ids are unique and not reserved; every reference leads somewhere; every
     input is bound, once, to something that is assignable to it; every output is bound; conditions compare what can be
     compared; no node waits for itself. All problems are told at once. Limits: 100,000 nodes, those in branches included;
-    8 MiB; an array has at most 100,000 elements; graphs are at most 16 deep.
+    8 MiB, where it is registered as part of a spec 1 MiB; an array has at most 100,000 elements; graphs are at most 16 deep.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

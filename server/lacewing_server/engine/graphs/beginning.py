@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, workflow_pb2
+from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, types_pb2
 from lacewing_server.domain.graph.arrays import Array
 from lacewing_server.domain.graph.conditions import holds
 from lacewing_server.domain.graph.plan import PlanNode
@@ -77,10 +77,12 @@ class Beginning:
     async def array(self, node: PlanNode) -> Array:
         """Takes the lists of an array apart; its elements begin one by one."""
         task = await self._tasks.pinned(inner_task(node))
-        # Its lists are checked as elements, when these begin.
-        whole = _bound_only(task.input_variables, node.node.array_node)
-        inputs = await self._values.resolved(node.node.inputs, whole)
-        inputs = await self._values.opened(inputs, set(inputs.literals) - set(whole))
+        variables = task.input_variables.variables
+        bound = set(node.node.array_node.bound_inputs)
+        inputs = await self._values.resolved(
+            node.node.inputs, {name: each if name in bound else _list_of(each) for name, each in variables.items()}
+        )
+        inputs = await self._values.opened(inputs, inputs.literals.keys() - bound)
         array = Array(node.node.array_node, inputs)
         await self._journal.note(f"width:{node.node.id}", array.width)
         return array
@@ -114,8 +116,6 @@ def inner_task(node: PlanNode) -> identifiers_pb2.TaskId:
     return node.node.array_node.node.task_node.reference_id
 
 
-def _bound_only(
-    variables: interface_pb2.VariableMap, array: workflow_pb2.ArrayNode
-) -> dict[str, interface_pb2.Variable]:
-    bound = set(array.bound_inputs)
-    return {name: each for name, each in variables.variables.items() if name in bound}
+def _list_of(variable: interface_pb2.Variable) -> interface_pb2.Variable:
+    """What an array takes element by element, as a whole."""
+    return interface_pb2.Variable(type=types_pb2.LiteralType(collection_type=variable.type))
