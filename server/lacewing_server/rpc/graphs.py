@@ -39,7 +39,7 @@ class GraphCalls:
         size, mark = min(request.page_size or _PAGE_MAX, _PAGE_MAX), fingerprint(request)
         start = number_position(request.page_token, mark)
         record = await self._executions.get(request.id, inputs=False)
-        graph, nodes = await self._reading.read(record)
+        graph, nodes = await self._reading.read(record, may_be_recent=start > 0)
         page = nodes[start : start + size]
         page = page[: fitting(node.ByteSize() for node in page)]
         following = start + len(page) if len(nodes) > start + len(page) else 0

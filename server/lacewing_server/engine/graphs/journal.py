@@ -2,8 +2,8 @@
 
 Fields of the hash: ``spec``, the graph of a dynamic task; ``summary``; and of a node, by its path or signal,
 ``branch:`` the index of the choice, ``width:`` the number of elements, ``begun:`` and ``ended:`` times of a gate in
-milliseconds, ``failed:`` the error of a node that failed without an execution, ``signal:`` the answer to a gate. The
-first value that is noted stays.
+milliseconds, ``failed:`` the error of a node that failed without an execution, ``signal:`` the answer to a gate,
+``refused:`` that this was a refusal and the gate failed by it. The first value that is noted stays.
 """
 
 from __future__ import annotations

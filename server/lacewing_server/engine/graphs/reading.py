@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Mapping
 from typing import Final
@@ -31,6 +32,8 @@ from lacewing_server.engine.tasks import Tasks
 from lacewing_server.store.redis.store import Store
 
 _BATCH: Final = 256
+_RECENT_SECONDS: Final = 10.0
+_RECENT_MAX: Final = 4
 _BOOLEAN: Final = types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_BOOLEAN)
 
 
@@ -42,6 +45,8 @@ class GraphReading:
         self._tasks = tasks
         self._executions = executions
         self._graphs = graphs
+        self._recent: dict[bytes, tuple[float, task_pb2.Graph, list[graph_pb2.NodeStatus]]] = {}
+        """What was found last of some executions, and when."""
 
     async def summary(self, record: ExecutionRecord) -> execution_pb2.GraphSummary | None:
         """How far the graph of an execution is; None if it runs none."""
@@ -52,15 +57,29 @@ class GraphReading:
         packed = await self._store.call("HGET", self._store.keys.graph(record.id), SUMMARY)
         return execution_pb2.GraphSummary.FromString(packed) if packed is not None else execution_pb2.GraphSummary()
 
-    async def read(self, record: ExecutionRecord) -> tuple[task_pb2.Graph, list[graph_pb2.NodeStatus]]:
+    async def read(
+        self, record: ExecutionRecord, *, may_be_recent: bool = False
+    ) -> tuple[task_pb2.Graph, list[graph_pb2.NodeStatus]]:
         """The graph of an execution, and where each node stands.
+
+        Args:
+            record: The execution.
+            may_be_recent: Whether what was found some seconds ago will do: for what follows a first page.
 
         Raises:
             DomainError: ``GRAPH_NOT_FOUND``, or that of the store.
         """
+        now = asyncio.get_running_loop().time()
+        if may_be_recent and (recent := self._recent.get(record.id)) is not None and now - recent[0] < _RECENT_SECONDS:
+            return recent[1], recent[2]
         graph, plan, journal = await self._journal(record)
         records = await self._records(record, list(paths_of(plan, journal)))
-        return graph, statuses(plan, journal, records, has_ended=lifecycle.is_terminal(record.state))
+        nodes = statuses(plan, journal, records, has_ended=lifecycle.is_terminal(record.state))
+        self._recent.pop(record.id, None)
+        self._recent[record.id] = (now, graph, nodes)
+        if len(self._recent) > _RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+        return graph, nodes
 
     async def signal(self, request: execution_service_pb2.SignalExecutionRequest) -> None:
         """Answers a gate.

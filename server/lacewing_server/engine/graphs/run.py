@@ -323,6 +323,8 @@ class GraphRun:
         elif answer.scalar.primitive.boolean:
             await self._pass_gate(index, self._gate_inputs[index])
         else:
+            # An execution that repeats this one asks again.
+            await self._journal.note(f"refused:{gate.approve.signal_id}", 1)
             await self._fail_here(self._plan.nodes[index], None, "it was not approved", retrying.GATE_REJECTED)
 
     async def _pass_gate(self, index: int, outputs: literals_pb2.LiteralMap) -> None:
