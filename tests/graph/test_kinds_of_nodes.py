@@ -208,6 +208,22 @@ async def test_a_gate_that_is_refused_fails(service: GraphService) -> None:
     assert (ended.state, ended.error.code) == (FAILED, "GateRejected")
 
 
+async def test_a_gate_that_was_refused_asks_again(service: GraphService) -> None:
+    """An execution that repeats what failed does not take over the refusal, but the answers that were followed."""
+    second = approval() | {"id": "second", "inputs": bound(n=promise("gate", "n"))}
+    second["gate_node"] = {"approve": {"signal_id": "again"}}
+    content = graph(approval(), second, outputs={"o0": promise("second", "n")})
+    created = await service.create(await service.workflow(content), inputs_json={"n": 6})
+    await service.signal(created, "release", True)
+    await service.signal(created, "again", False)
+    assert (await service.wait(created)).error.code == "GateRejected"
+    again = await service.retry(created, failed_only=True)
+    await service.until_nodes(again, lambda states: states["second"] == "RUNNING")
+    await service.signal(again, "again", True)
+    ended = await service.wait(again)
+    assert (ended.state, value(ended)) == (SUCCEEDED, 6)
+
+
 async def test_a_gate_is_answered_before_it_is_reached(service: GraphService) -> None:
     """The answer waits for it; and it is a value of the type that the gate takes."""
     task = await service.register()

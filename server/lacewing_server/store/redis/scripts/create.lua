@@ -33,6 +33,8 @@ local function store()
     redis.call('COPY', P .. 'g:' .. kept_graph, P .. 'g:' .. id)
     redis.call('PERSIST', P .. 'g:' .. id)
     for _, field in ipairs(redis.call('HKEYS', P .. 'g:' .. id)) do
+      local refused = field:match('^refused:(.*)')
+      if refused then redis.call('HDEL', P .. 'g:' .. id, field, 'signal:' .. refused) end
       if field:find('failed:', 1, true) == 1 then redis.call('HDEL', P .. 'g:' .. id, field) end
     end
   end
