@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 from lacewing.types import ConversionError, compile_checker, describe_type, explain_mismatch, type_at
 from lacewing.v1 import bindings_pb2, literals_pb2, types_pb2
 from lacewing_server.domain.graph.bindings import path_of
-from lacewing_server.domain.graph.signatures import Type, declared_type
+from lacewing_server.domain.graph.hints import Nearest
+from lacewing_server.domain.graph.signatures import Type, any_of, declared_type
 
-_COMPARED_MAX: Final = 255
-"""Characters of a name beyond which it is no slip of the pen."""
-_SHOWN_MAX: Final = 5
 Report = Callable[[str, str], None]
 """Takes a problem: the path of a field, and what is wrong there."""
 Outputs = Callable[[bindings_pb2.OutputReference], Type]
@@ -23,8 +19,9 @@ Outputs = Callable[[bindings_pb2.OutputReference], Type]
 class BindingCheck:
     """Checks bindings; what is the same for many is looked at once."""
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: Outputs, nearest: Nearest) -> None:
         self._outputs = outputs
+        self._nearest = nearest
         self._mismatches: dict[tuple[bytes, bytes], str | None] = {}
         self._checkers: dict[bytes, Callable[[literals_pb2.Literal], Iterable[tuple[str, str]]]] = {}
 
@@ -58,7 +55,7 @@ class BindingCheck:
             elif name in seen:
                 report(f"{place}.var", f"the {what} {name} is bound twice")
             elif inputs is not None and name not in inputs:
-                report(f"{place}.var", f"there is no {what} {name}{nearest(name, inputs)}")
+                report(f"{place}.var", f"there is no {what} {name}{self._nearest(name, inputs)}")
             else:
                 self.one(binding.binding, inputs[name] if inputs is not None else None, f"{place}.binding", report)
             seen.add(name)
@@ -108,6 +105,12 @@ class BindingCheck:
                 return type_at(self._outputs(data.promise), path_of(data.promise))
             except ConversionError:
                 return None
+        if kind == "collection":
+            element = any_of(self.type_of(each) for each in data.collection.bindings)
+            return types_pb2.LiteralType(collection_type=element) if element is not None else None
+        if kind == "map":
+            value = any_of(self.type_of(each) for each in data.map.bindings.values())
+            return types_pb2.LiteralType(map_value_type=value) if value is not None else None
         return declared_type(data)
 
     def _mismatch(self, found: types_pb2.LiteralType, expected: types_pb2.LiteralType) -> str | None:
@@ -141,12 +144,3 @@ def _inside(expected: Type, kind: str) -> Type | str:
     if expected.WhichOneof("type") != kind:
         return f"{describe_type(expected)} is expected"
     return expected.collection_type if kind == "collection_type" else expected.map_value_type
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at a known name that is close to one that is not, or else at what is known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1) if len(name) <= _COMPARED_MAX else []
-    if near:
-        return f'; did you mean "{near[0]}"?'
-    return f"; known: {', '.join(names[:_SHOWN_MAX])}" if names else "; there is none at all"

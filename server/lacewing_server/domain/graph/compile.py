@@ -16,15 +16,16 @@ from lacewing.types import ConversionError, explain_mismatch
 from lacewing.v1 import bindings_pb2, identifiers_pb2, interface_pb2, task_pb2, types_pb2, workflow_pb2
 from lacewing_server.domain import limits
 from lacewing_server.domain.errors import Violation
-from lacewing_server.domain.graph.binding_check import BindingCheck, nearest
+from lacewing_server.domain.graph.binding_check import BindingCheck
 from lacewing_server.domain.graph.bindings import promises_of
 from lacewing_server.domain.graph.conditions_check import check_condition
 from lacewing_server.domain.graph.cycles import in_order
 from lacewing_server.domain.graph.embedded import Embedded
+from lacewing_server.domain.graph.hints import Hints
 from lacewing_server.domain.graph.nodes_check import Lookup, NodesCheck, Place, places_of
-from lacewing_server.domain.graph.plan import TERMINALS, choices_of
+from lacewing_server.domain.graph.plan import INPUTS, TERMINALS, choices_of
 from lacewing_server.domain.graph.references import complete, references_in
-from lacewing_server.domain.graph.signatures import Signature, Type
+from lacewing_server.domain.graph.signatures import Signature, Type, any_of
 
 _ERROR = types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_ERROR)
 
@@ -116,10 +117,11 @@ def compile_graph(
 
         return lookup
 
-    nodes = NodesCheck(lookup_for(own), report)
+    nearest = Hints().nearest
+    nodes = NodesCheck(lookup_for(own), report, nearest)
     _Compiler(graph.workflow, interface, nodes, f"{path}.workflow", problems).check()
     for each in embedded.workflows():
-        nodes = NodesCheck(lookup_for(each.id), report)
+        nodes = NodesCheck(lookup_for(each.id), report, nearest)
         inner = each.spec.graph.workflow
         _Compiler(inner, each.spec.template.interface, nodes, f"{each.path}.graph.workflow", problems).check()
     if problems:
@@ -150,11 +152,14 @@ class _Compiler:
         self._problems = problems
         self._places: dict[str, Place] = {}
         self._outputs: dict[str, Mapping[str, Type] | None] = {}
-        self._bindings = BindingCheck(self._promised)
+        self._nearest = nodes.nearest
+        self._bindings = BindingCheck(self._promised, nodes.nearest)
 
     def check(self) -> None:
         """Reports everything that is wrong."""
         places = list(places_of(self._workflow, self._path))
+        if not places:
+            self._report(f"{self._path}.nodes", "are none: a graph has at least one node")
         if len(places) > limits.GRAPH_NODES_MAX:
             self._report(f"{self._path}.nodes", f"are {len(places)}, {limits.GRAPH_NODES_MAX} are allowed")
             return
@@ -185,7 +190,9 @@ class _Compiler:
             self._report(f"{self._path}.nodes", f"nodes wait for each other in a circle: {' -> '.join(circle)}")
         for node_id in ordered:
             place = self._places[node_id]
-            self._outputs[node_id] = _renamed(self._outputs_of(place), place.node)
+            outputs = self._outputs_of(place)
+            self._check_aliases(place, outputs)
+            self._outputs[node_id] = _renamed(outputs, place.node)
         for node_id in needs:
             if node_id not in self._outputs:  # it is in a circle, or behind one
                 self._outputs[node_id] = _renamed(self._places[node_id].signature.outputs, self._places[node_id].node)
@@ -208,31 +215,48 @@ class _Compiler:
         given = [each for each in alternatives if each is not None]
         if len(given) < len(alternatives) or not given:
             return None
-        # What every alternative gives. Where types differ, it is the one that all fit, or seen when a value is there.
+        # What every alternative gives. Where types differ, it may be any of them: each has to fit what it is bound to.
         names = set(given[0]).intersection(*given[1:])
-        return {name: _common([each[name] for each in given]) for name in names}
+        return {name: any_of(each[name] for each in given) for name in names}
+
+    def _check_aliases(self, place: Place, outputs: Mapping[str, Type] | None) -> None:
+        aliases = place.node.output_aliases
+        if outputs is None or not aliases:
+            return
+        renamed = {each.var for each in aliases}
+        for index, each in enumerate(aliases):
+            path = f"{place.path}.output_aliases[{index}]"
+            if each.var not in outputs:
+                hint = self._nearest(each.var, outputs)
+                self._report(f"{path}.var", f"node {place.node.id}: gives no output {each.var}{hint}")
+            elif each.alias in outputs and each.alias not in renamed:
+                self._report(f"{path}.alias", f"node {place.node.id}: {each.alias} is the name of another output")
 
     def _promised(self, promise: bindings_pb2.OutputReference) -> Type:
         name = promise.var
-        if promise.node_id in TERMINALS:
+        if promise.node_id in INPUTS:
             variables = self._interface.inputs.variables
             if name not in variables:
-                raise ConversionError(f"the graph has no input {name}{nearest(name, variables)}")
+                raise ConversionError(f"the graph has no input {name}{self._nearest(name, variables)}")
             return variables[name].type
-        place = self._places.get(promise.node_id)
-        if place is None:
-            raise ConversionError(f"there is no node {promise.node_id}{nearest(promise.node_id, self._places)}")
-        if place.branch:
-            raise ConversionError(
-                f"node {promise.node_id} is inside of the branch {place.branch}, which gives its outputs: "
-                f"refer to {place.branch}"
-            )
+        if why := self._unreachable(promise.node_id):
+            raise ConversionError(why)
         outputs = self._outputs.get(promise.node_id)
         if outputs is None:
             return None
         if name not in outputs:
-            raise ConversionError(f"node {promise.node_id} gives no output {name}{nearest(name, outputs)}")
+            raise ConversionError(f"node {promise.node_id} gives no output {name}{self._nearest(name, outputs)}")
         return outputs[name]
+
+    def _unreachable(self, node_id: str) -> str:
+        """Why no node can wait for one with this id; '' if it can."""
+        place = self._places.get(node_id)
+        if place is None:
+            return f"there is no node {node_id}{self._nearest(node_id, self._places)}"
+        if place.branch:
+            branch = place.branch
+            return f"node {node_id} is inside of the branch {branch}, which gives its outputs: refer to {branch}"
+        return ""
 
     # --- what they are given
 
@@ -242,7 +266,7 @@ class _Compiler:
             return
 
         def report(path: str, what: str) -> None:
-            self._report(path, what if what.startswith("node ") else f"node {node.id}: {what}")
+            self._report(path, f"node {node.id}: {what}")
 
         inputs = signature.inputs
         if inputs is None and signature.outputs is not None:
@@ -251,15 +275,14 @@ class _Compiler:
         for name in sorted(signature.required - bound):
             report(f"{place.path}.inputs", f"the input {name} is not bound")
         for index, node_id in enumerate(node.upstream_node_ids):
-            if node_id not in TERMINALS and node_id not in self._places:
-                hint = nearest(node_id, self._places)
-                report(f"{place.path}.upstream_node_ids[{index}]", f"there is no node {node_id}{hint}")
+            if node_id not in TERMINALS and (why := self._unreachable(node_id)):
+                report(f"{place.path}.upstream_node_ids[{index}]", why)
         if node.HasField("branch_node"):
             types = {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
             if_else, path = node.branch_node.if_else, f"{place.path}.branch_node.if_else"
-            check_condition(if_else.case.condition, types, f"{path}.case.condition", report)
+            check_condition(if_else.case.condition, types, f"{path}.case.condition", report, self._nearest)
             for index, block in enumerate(if_else.other):
-                check_condition(block.condition, types, f"{path}.other[{index}].condition", report)
+                check_condition(block.condition, types, f"{path}.other[{index}].condition", report, self._nearest)
 
     def _check_failure_node(self) -> None:
         if not self._workflow.HasField("failure_node"):
@@ -270,8 +293,14 @@ class _Compiler:
         if node.WhichOneof("target") not in {None, "task_node", "workflow_node"}:
             self._report(place.path, f"node {node.id}: what follows a failure runs a task or a workflow")
             return
+        for index, node_id in enumerate(node.upstream_node_ids):
+            if node_id not in TERMINALS:
+                self._report(
+                    f"{place.path}.upstream_node_ids[{index}]",
+                    f"node {node.id}: waits for no other node: it runs when the graph has failed",
+                )
         for promise in promises_of(node.inputs):
-            if promise.node_id not in TERMINALS:
+            if promise.node_id not in INPUTS:
                 self._report(
                     f"{place.path}.inputs",
                     f"node {node.id}: takes an output of node {promise.node_id}, which may have failed; only inputs of "
@@ -292,10 +321,3 @@ def _renamed(outputs: Mapping[str, Type] | None, node: workflow_pb2.Node) -> Map
         return outputs
     aliases = {each.var: each.alias for each in node.output_aliases}
     return {aliases.get(name, name): each for name, each in outputs.items()}
-
-
-def _common(types: Sequence[Type]) -> Type:
-    for each in types:
-        if each is not None and all(other is not None and explain_mismatch(other, each) is None for other in types):
-            return each
-    return None

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from lacewing.types import describe_type
-from lacewing.v1 import types_pb2, workflow_pb2
-from lacewing_server.domain.graph.binding_check import Report, nearest
+from lacewing.v1 import literals_pb2, types_pb2, workflow_pb2
+from lacewing_server.domain.graph.binding_check import Report
+from lacewing_server.domain.graph.hints import Nearest
 from lacewing_server.domain.graph.signatures import Type, of_scalar
 
 _Comparison = workflow_pb2.ComparisonExpression
@@ -26,7 +27,7 @@ _GROUPS: Final[Mapping[int, str]] = {
 
 
 def check_condition(
-    expression: workflow_pb2.BooleanExpression, inputs: Mapping[str, Type], path: str, report: Report
+    expression: workflow_pb2.BooleanExpression, inputs: Mapping[str, Type], path: str, report: Report, nearest: Nearest
 ) -> None:
     """Checks a condition against the inputs of its branch."""
     waiting = [(expression, path)]
@@ -44,16 +45,20 @@ def check_condition(
                 (both.left_expression, f"{place}.conjunction.left_expression"),
             ]
         else:
-            _check_comparison(each.comparison, inputs, f"{place}.comparison", report)
+            _check_comparison(each.comparison, inputs, f"{place}.comparison", report, nearest)
 
 
 def _check_comparison(
-    comparison: workflow_pb2.ComparisonExpression, inputs: Mapping[str, Type], path: str, report: Report
+    comparison: workflow_pb2.ComparisonExpression,
+    inputs: Mapping[str, Type],
+    path: str,
+    report: Report,
+    nearest: Nearest,
 ) -> None:
     if comparison.operator not in _Comparison.Operator.values():
         report(f"{path}.operator", f"must be a known operator, got {comparison.operator}")
-    left = _groups(comparison.left_value, inputs, f"{path}.left_value", report)
-    right = _groups(comparison.right_value, inputs, f"{path}.right_value", report)
+    left = _groups(comparison.left_value, inputs, f"{path}.left_value", report, nearest)
+    right = _groups(comparison.right_value, inputs, f"{path}.right_value", report, nearest)
     if left is None or right is None:
         return
     if comparison.operator in _EQUALITY and _NOTHING in left | right:
@@ -62,28 +67,25 @@ def _check_comparison(
         report(path, f"compares {' or '.join(sorted(left))} with {' or '.join(sorted(right))}")
 
 
-def _groups(operand: workflow_pb2.Operand, inputs: Mapping[str, Type], path: str, report: Report) -> set[str] | None:
+def _groups(
+    operand: workflow_pb2.Operand, inputs: Mapping[str, Type], path: str, report: Report, nearest: Nearest
+) -> set[str] | None:
     """What an operand may be; None if that is not known, or a problem was told of."""
     kind = operand.WhichOneof("val")
     if kind is None:
         report(path, "holds no value")
         return None
-    if kind == "primitive":
-        scalar = of_scalar_primitive(operand)
-        return _groups_of(scalar, path, report)
-    if kind == "scalar":
-        return _groups_of(of_scalar(operand.scalar), path, report)
+    if kind != "var":
+        scalar = operand.scalar if kind == "scalar" else literals_pb2.Scalar(primitive=operand.primitive)
+        constant = of_scalar(scalar)
+        if constant is None:
+            report(path, "is no number, string, boolean, time or nothing: it cannot be compared")
+            return None
+        return _groups_of(constant, path, report)
     if operand.var not in inputs:
         report(f"{path}.var", f"the branch has no input {operand.var}{nearest(operand.var, inputs)}")
         return None
     return _groups_of(inputs[operand.var], path, report)
-
-
-def of_scalar_primitive(operand: workflow_pb2.Operand) -> Type:
-    """The type of the constant of an operand in the old form."""
-    scalar = workflow_pb2.Operand().scalar
-    scalar.primitive.CopyFrom(operand.primitive)
-    return of_scalar(scalar)
 
 
 def _groups_of(literal_type: Type, path: str, report: Report) -> set[str] | None:

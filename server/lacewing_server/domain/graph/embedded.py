@@ -57,6 +57,9 @@ class Embedded:
             first = self._by_id[_key(each.id)].spec
             if first is not each.spec and digest_spec(first) != digest_spec(each.spec):
                 report(f"{path}.template.id", f"{each.id.name}@{each.id.version} is brought along twice, and differs")
+            size = each.spec.ByteSize()
+            if size > limits.SPEC_MAX_BYTES:
+                report(path, f"has {size} bytes, {limits.SPEC_MAX_BYTES} are allowed")
             violations = Violations()
             registration.check_spec(each.id, each.spec, violations)
             for violation in violations.items:

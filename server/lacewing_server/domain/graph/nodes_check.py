@@ -10,7 +10,8 @@ from lacewing.types import ConversionError, compile_checker
 from lacewing.v1 import identifiers_pb2, task_pb2, workflow_pb2
 from lacewing_server.domain import limits
 from lacewing_server.domain.durations import milliseconds
-from lacewing_server.domain.graph.binding_check import Report, nearest
+from lacewing_server.domain.graph.binding_check import Report
+from lacewing_server.domain.graph.hints import Nearest
 from lacewing_server.domain.graph.plan import TERMINALS, choices_of
 from lacewing_server.domain.graph.references import reference_of
 from lacewing_server.domain.graph.signatures import UNKNOWN, Signature, of_array, of_task
@@ -35,7 +36,7 @@ class Place:
 def places_of(workflow: workflow_pb2.WorkflowTemplate, path: str) -> Iterator[Place]:
     """Every node, those inside of branches after these; without the failure node."""
     for index, node in enumerate(workflow.nodes):
-        if node.WhichOneof("target") is not None or node.id not in TERMINALS:
+        if node.WhichOneof("target") is not None or node.id not in TERMINALS - {""}:
             yield from _with_inner(node, f"{path}.nodes[{index}]", "")
 
 
@@ -52,7 +53,8 @@ def _with_inner(node: workflow_pb2.Node, path: str, branch: str) -> Iterator[Pla
 class NodesCheck:
     """Checks nodes by themselves, and finds what they take and give."""
 
-    def __init__(self, lookup: Lookup, report: Report) -> None:
+    def __init__(self, lookup: Lookup, report: Report, nearest: Nearest) -> None:
+        self.nearest = nearest
         self._lookup = lookup
         self._report = report
         self._signatures: dict[tuple[str, str, str, str], Signature | None] = {}
@@ -138,7 +140,7 @@ class NodesCheck:
             return UNKNOWN
         for index, name in enumerate(array.bound_inputs):
             if name not in inner.inputs:
-                hint = nearest(name, inner.inputs)
+                hint = self.nearest(name, inner.inputs)
                 self._report(f"{path}.bound_inputs[{index}]", f"node {node.id}: the task has no input {name}{hint}")
         return of_array(array, inner)
 

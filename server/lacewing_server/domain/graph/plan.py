@@ -13,6 +13,8 @@ _Kind = graph_pb2.NodeStatus
 
 TERMINALS: Final = frozenset({"", "start-node", "end-node"})
 """What stands for the inputs and outputs of a graph, in place of the id of a node."""
+INPUTS: Final = frozenset({"", "start-node"})
+"""What stands for the inputs of a graph in a promise."""
 _KINDS: Final = {
     "task_node": _Kind.KIND_TASK,
     "workflow_node": _Kind.KIND_WORKFLOW,

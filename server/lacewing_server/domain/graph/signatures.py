@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lacewing.types import admits_none
@@ -49,6 +49,20 @@ def of_array(array: workflow_pb2.ArrayNode, inner: Signature) -> Signature:
     return Signature(inputs, inner.required, outputs)
 
 
+def any_of(types: Iterable[Type]) -> Type:
+    """The type of what has one of some types; that of nothing, which fits all lists and maps, if there are none."""
+    distinct: dict[bytes, types_pb2.LiteralType] = {}
+    for each in types:
+        if each is None:
+            return None
+        distinct[each.SerializeToString(deterministic=True)] = each
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    if not distinct:
+        return types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_NONE)
+    return types_pb2.LiteralType(union_type=types_pb2.UnionType(variants=distinct.values()))
+
+
 def _list_of(literal_type: Type) -> Type:
     return None if literal_type is None else types_pb2.LiteralType(collection_type=literal_type)
 
@@ -75,7 +89,8 @@ def of_scalar(scalar: literals_pb2.Scalar) -> Type:
     """The type of a constant, as far as the constant says it."""
     kind = scalar.WhichOneof("value")
     if kind == "primitive":
-        return types_pb2.LiteralType(simple=_PRIMITIVES[scalar.primitive.WhichOneof("value") or "integer"])
+        primitive = scalar.primitive.WhichOneof("value")
+        return types_pb2.LiteralType(simple=_PRIMITIVES[primitive]) if primitive is not None else None
     if kind == "none_type":
         return types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_NONE)
     if kind == "union":
