@@ -1,4 +1,4 @@
-"""The README, run as printed: its task, its worker, its call, and its lines for grpcurl with the real binary."""
+"""The README, run as printed: its task, its worker, its call, its graph, and its lines for grpcurl."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import lacewing.sync
 from lacewing_server.testing import start_server
 
 _ROOT = Path(__file__).parents[2]
@@ -20,24 +22,30 @@ _README = (_ROOT / "README.md").read_text()
 _PRINTED_ADDRESS = "127.0.0.1:7400"
 
 
+@contextmanager
+def _worker(command: str, module: str, folder: Path, address: str) -> Iterator[None]:
+    """Runs a worker of the README in a folder with a module of the README."""
+    (folder / shlex.split(command)[-1]).write_text(module)
+    environment = _environment(address)
+    with subprocess.Popen(_printed(command), cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stderr is not None
+        while "Connected" not in (line := worker.stderr.readline()):
+            assert line, f"{command} ended with {worker.wait()}"
+        try:
+            yield
+        finally:
+            worker.terminate()
+            worker.stderr.read()
+    assert worker.returncode == 0
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server, and the worker of the README with the module of the README."""
     folder = tmp_path_factory.mktemp("readme")
-    module, _ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
-    (folder / "tasks.py").write_text(module)
-    with start_server() as server:
-        command = _lines("worker")[0]
-        environment = _environment(server.address)
-        worker = subprocess.Popen(_printed(command), cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        assert worker.stderr is not None
-        with worker.stderr as log:
-            while "Connected" not in (line := log.readline()):
-                assert line, f"{command} ended with {worker.wait()}"
-            yield server.address
-            worker.terminate()
-            log.read()
-        assert worker.wait(20) == 0
+    module, *_ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+    with start_server() as server, _worker(_lines("worker")[0], module, folder, server.address):
+        yield server.address
 
 
 def _lines(word: str) -> list[str]:
@@ -67,10 +75,34 @@ def _run(line: str, address: str, folder: Path) -> str:
 def test_the_call_from_python_prints_the_result(address: str, tmp_path: Path) -> None:
     """The third terminal shows the sum, the second time from the cache."""
     (line,) = [each for each in _lines("python") if "sync.Client" in each]
-    module, _ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+    module, *_ = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
     (tmp_path / "tasks.py").write_text(module)
     assert _run(line, address, tmp_path) == "42\n"
     assert _run(line, address, tmp_path) == "42\n"
+
+
+def test_the_graph_is_refused_and_asked_again(address: str, tmp_path: Path) -> None:
+    """The lines of its section, in their order; what has succeeded does not run again."""
+    (section,) = re.findall(r"^## Graphs\n(.*?)^## ", _README, re.MULTILINE | re.DOTALL)
+    (module,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (command,) = re.findall(r"`(lacewing worker .*?)`", section)
+    commands = re.findall(r"^    (?:name=\$\()?(lacewing .*?)\)?$", section.split("```")[2], re.MULTILINE)
+    with _worker(command, module, tmp_path, address), lacewing.sync.Client(address) as client:
+
+        def run(line: str, name: str = "") -> str:
+            return _run(line.partition(" #")[0].rstrip(") ").replace("$name", name), address, tmp_path)
+
+        start, graph, reject, retry, approve, watch = commands
+        first = run(start).strip()
+        shown = run(graph, first)
+        assert all(word in shown for word in ("graphs.sell", "quote", "total", "offer"))
+        run(reject, first)
+        assert client.handle(first, "graphs.sell").wait(20).error.code == "GateRejected"
+        second = run(retry, first).strip()
+        run(approve, second)
+        run(watch, second)
+        assert client.handle(second, "graphs.sell").result(20) == 90
+        assert len(list(client.list(task="graphs.price"))) == 3
 
 
 def test_grpcurl_lists_the_services(address: str, tmp_path: Path) -> None:
