@@ -27,7 +27,6 @@ def aliased(node_id: str, **aliases: str) -> Json:
 @pytest.mark.parametrize(
     ("content", "path", "part"),
     [
-        ({"workflow": {"outputs": bound(o0=number(1))}}, "graph.workflow.nodes", "at least one node"),
         (graph(node("a", "step"), {}, outputs={"o0": number(1)}), f"{N1}.id", "required"),
         (
             graph(node("a", "step", n=promise("end-node", "n"))),
@@ -168,6 +167,35 @@ def test_a_circle_may_go_through_a_branch(nodes: Iterable[Json], circle: list[st
     names = told.split("circle: ")[1].split(" -> ")
     assert names[0] == names[-1]
     assert sorted(names[1:]) == circle
+
+
+CACHED: Json = {"cacheable": True}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "policy", "path"),
+    [
+        (CACHED, {}, "cache_version"),
+        (CACHED | {"cache_version": ""}, {}, "cache_version"),
+        (CACHED | {"cache_version": "1"}, {"idempotent": False}, "cacheable"),
+        (CACHED | {"cache_version": "1"}, {"idempotent": True}, None),
+        ({"cacheable": False}, {"idempotent": False}, None),
+    ],
+)
+def test_a_node_memoizes_only_what_can_be(metadata: Json, policy: Json, path: str | None) -> None:
+    """As registration asks it of tasks; in arrays too."""
+    reference = {"name": "own", "version": "1"}
+    target = {"task_node": {"reference_id": reference}, "metadata": metadata}
+    array = {"node": target, "is_original_sub_node_interface": True}
+    nodes = [{"id": "a", **target}, {"id": "m", "array_node": array}]
+    tasks = [{"template": {"id": reference, "type": "raw"}, "policy": policy}]
+    content = {**graph(*nodes, outputs={"o0": number(1)}), "tasks": tasks}
+    if path is None:
+        assert compiled(content).registrations
+    else:
+        found = problems(content)
+        assert found[f"{N0}.metadata.{path}"].startswith("node a: ")
+        assert found[f"{N1}.array_node.node.metadata.{path}"].startswith("node m: ")
 
 
 def test_hints_are_given_for_the_problems_that_are_shown() -> None:

@@ -158,8 +158,6 @@ class _Compiler:
     def check(self) -> None:
         """Reports everything that is wrong."""
         places = list(places_of(self._workflow, self._path))
-        if not places:
-            self._report(f"{self._path}.nodes", "are none: a graph has at least one node")
         if len(places) > limits.GRAPH_NODES_MAX:
             self._report(f"{self._path}.nodes", f"are {len(places)}, {limits.GRAPH_NODES_MAX} are allowed")
             return

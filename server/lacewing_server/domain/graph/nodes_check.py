@@ -69,7 +69,7 @@ class NodesCheck:
         if target is None:
             self._report(path, f"node {node.id}: has no target: it does nothing")
             return
-        self._check_metadata(node, path)
+        self._check_metadata(node, path, f"node {node.id}")
         self._check_aliases(node, path)
         if target == "gate_node":
             place.signature = self._gate(node, f"{path}.gate_node")
@@ -79,7 +79,7 @@ class NodesCheck:
             place.signature = Signature(outputs=None)
             self._check_branch(node, f"{path}.branch_node.if_else")
         else:
-            place.signature = self._task(node, f"{path}.{target}", is_workflow=target == "workflow_node")
+            place.signature = self._task(node, path, target)
 
     def _check_id(self, node: workflow_pb2.Node, path: str) -> None:
         node_id = node.id
@@ -99,21 +99,36 @@ class NodesCheck:
         else:
             self._ids[node_id] = path
 
-    def _task(self, node: workflow_pb2.Node, path: str, *, is_workflow: bool) -> Signature:
+    def _task(self, node: workflow_pb2.Node, path: str, target: str, node_id: str = "") -> Signature:
+        """Checks what a node runs; that inside of an array is called by the id of the array."""
+        shown_node = f"node {node_id or node.id}"
+        place = f"{path}.{target}"
         reference = reference_of(node)
         if reference is None or not reference.name:
-            self._report(path, f"node {node.id}: refers to no task")
+            self._report(place, f"{shown_node}: refers to no task")
             return UNKNOWN
         signature = self._of(reference)
         shown = f"{reference.name}@{reference.version}" if reference.version else reference.name
         if signature is None:
-            self._report(path, f"node {node.id}: there is no task {shown}; register it first, or bring it along")
+            self._report(place, f"{shown_node}: there is no task {shown}; register it first, or bring it along")
             return UNKNOWN
-        if is_workflow:
+        if target == "workflow_node" or node.metadata.cacheable:
             spec = self._lookup(reference)
-            if spec is not None and spec.template.type != WORKFLOW:
-                self._report(path, f"node {node.id}: {shown} is no workflow; refer to it by task_node")
+            if spec is not None and target == "workflow_node" and spec.template.type != WORKFLOW:
+                self._report(place, f"{shown_node}: {shown} is no workflow; refer to it by task_node")
+            if spec is not None and node.metadata.cacheable:
+                self._check_cacheable(node.metadata, spec, f"{path}.metadata", shown_node)
         return signature
+
+    def _check_cacheable(
+        self, metadata: workflow_pb2.NodeMetadata, spec: task_pb2.TaskSpec, path: str, shown_node: str
+    ) -> None:
+        """Asks of a task that a node memoizes what registration asks of one that is memoized anyway."""
+        given = metadata.HasField("cache_version")
+        if not (metadata.cache_version if given else spec.template.metadata.discovery_version):
+            self._report(f"{path}.cache_version", f"{shown_node}: is required because cacheable is true")
+        if spec.policy.HasField("idempotent") and not spec.policy.idempotent:
+            self._report(f"{path}.cacheable", f"{shown_node}: must be false because the task is not idempotent")
 
     def _of(self, reference: identifiers_pb2.TaskId) -> Signature | None:
         key = (reference.project, reference.domain, reference.name, reference.version)
@@ -134,8 +149,8 @@ class NodesCheck:
             )
         if not 0 <= array.min_success_ratio <= 1:
             self._report(f"{path}.min_success_ratio", f"node {node.id}: must be from 0 to 1")
-        self._check_metadata(array.node, f"{path}.node")
-        inner = self._task(array.node, f"{path}.node.task_node", is_workflow=False)
+        self._check_metadata(array.node, f"{path}.node", f"node {node.id}")
+        inner = self._task(array.node, f"{path}.node", "task_node", node.id)
         if inner.inputs is None:
             return UNKNOWN
         for index, name in enumerate(array.bound_inputs):
@@ -193,13 +208,13 @@ class NodesCheck:
                 self._report(f"{path}.output_aliases[{index}].alias", f"node {node.id}: must be set, and once only")
             seen.add(alias.alias)
 
-    def _check_metadata(self, node: workflow_pb2.Node, path: str) -> None:
+    def _check_metadata(self, node: workflow_pb2.Node, path: str, shown_node: str) -> None:
         metadata = node.metadata
         if metadata.retries.retries > limits.RETRIES_MAX:
-            self._report(f"{path}.metadata.retries.retries", f"node {node.id}: must be at most {limits.RETRIES_MAX}")
+            self._report(f"{path}.metadata.retries.retries", f"{shown_node}: must be at most {limits.RETRIES_MAX}")
         if not 0 <= milliseconds(metadata.timeout) <= _TEN_YEARS_MS:
-            self._report(f"{path}.metadata.timeout", f"node {node.id}: must be from 0 to ten years")
+            self._report(f"{path}.metadata.timeout", f"{shown_node}: must be from 0 to ten years")
         if len(metadata.cache_version) > limits.VERSION_MAX:
             self._report(
-                f"{path}.metadata.cache_version", f"node {node.id}: must have at most {limits.VERSION_MAX} characters"
+                f"{path}.metadata.cache_version", f"{shown_node}: must have at most {limits.VERSION_MAX} characters"
             )
