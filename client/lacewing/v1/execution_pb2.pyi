@@ -237,7 +237,7 @@ class Execution(_message.Message):
     attempt_count: _builtins.int
     """How many attempts were started, the running one included."""
     failure_count: _builtins.int
-    """How many attempts failed by the task's doing: recoverable errors and timeouts. At most `RetryStrategy.retries` + 1."""
+    """How many attempts failed by the task's doing: errors, timeouts, and graphs that failed. At most `RetryStrategy.retries` + 1."""
     loss_count: _builtins.int
     """How many attempts were lost to infrastructure. At most `TaskPolicy.max_losses` + 1."""
     worker: _builtins.str

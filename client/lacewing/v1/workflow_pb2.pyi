@@ -912,7 +912,7 @@ class WorkflowTemplate(_message.Message):
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
-        """Its nodes, in any order."""
+        """Its nodes, at least one, in any order."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_bindings_pb2.Binding]:
