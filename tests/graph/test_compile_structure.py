@@ -49,6 +49,21 @@ def aliased(node_id: str, **aliases: str) -> Json:
             "node f: waits for no other node",
         ),
         (graph(node("a", "step"), failure_node=node("a", "step")), "graph.workflow.failure_node.id", "unique"),
+        *(
+            (
+                graph(
+                    node("r", "record"),
+                    node("a", "step", n={"promise": {**promise("r")["promise"], "attr_path": [step]}}),
+                ),
+                f"{N1}.inputs[0].binding.promise{place}",
+                part,
+            )
+            for step, place, part in (
+                ({}, ".attr_path[0]", "goes nowhere"),
+                ({"int_value": 0}, "", "no field has this name"),
+                ({"string_value": "sizes"}, "", 'did you mean "size"'),
+            )
+        ),
         (graph(aliased("a", o="y")), f"{N0}.output_aliases[0].var", 'node a: gives no output o; did you mean "o0"?'),
         (graph(aliased("a", o0="")), f"{N0}.output_aliases[0].alias", "must be set"),
         (

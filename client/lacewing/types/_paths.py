@@ -99,9 +99,9 @@ def type_at(literal_type: types_pb2.LiteralType | None, path: Sequence[str | int
             fields = literal_type.structure.dataclass_type
             if not fields:
                 return None
-            if step not in fields:
+            if not isinstance(step, str) or step not in fields:
                 raise ConversionError(unknown_name("field", str(step), fields))
-            literal_type = fields[str(step)]
+            literal_type = fields[step]
         elif kind == "union_type":
             return None
         else:

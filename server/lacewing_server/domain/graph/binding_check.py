@@ -67,6 +67,10 @@ class BindingCheck:
         if kind is None:
             report(path, "binds nothing: a value or a promise must be set")
         elif kind == "promise":
+            for index, step in enumerate(data.promise.attr_path):
+                if step.WhichOneof("value") is None:
+                    report(f"{path}.promise.attr_path[{index}]", "goes nowhere: a name or an index must be set")
+                    return
             try:
                 found = type_at(self._outputs(data.promise), path_of(data.promise))
             except ConversionError as error:
