@@ -115,6 +115,21 @@ async def test_an_array_of_nothing_gives_nothing(service: GraphService) -> None:
     assert (ended.state, values(ended)) == (SUCCEEDED, [])
 
 
+async def test_what_an_array_says_counts_for_its_elements(service: GraphService) -> None:
+    """Where its inner node says nothing."""
+    task = await service.register(policy={"backoff": {"initial": "0s"}})
+    patient = array("map", task, n=promise("start-node", "ns"))
+    patient["metadata"] = {"retries": {"retries": 1}, "timeout": "77s"}
+    patient["array_node"]["node"]["metadata"] = {"timeout": "66s"}
+    name = await service.workflow(graph(patient), inputs={"ns": INTEGERS}, outputs={"o0": INTEGERS})
+    created = await service.create(name, inputs_json={"ns": [1]})
+    lease = await service.lease(task)
+    assert lease.attempt_timeout.ToSeconds() == 66
+    await service.fail(lease)
+    await service.run(task, 5)
+    assert values(await service.wait(created)) == [5]
+
+
 async def test_at_most_so_many_elements_run_at_a_time(service: GraphService) -> None:
     """Of an array, by its own parallelism."""
     name, task = await mapping(service, parallelism=1)

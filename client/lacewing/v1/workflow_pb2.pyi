@@ -743,8 +743,8 @@ Global___SleepCondition: _TypeAlias = SleepCondition  # noqa: Y015
 class ArrayNode(_message.Message):
     """Runs one node for each element of a list.
 
-    Every input that is a list and is not in `bound_inputs` is taken element by element, and these lists must be
-    equally long. Every output of the inner node becomes a list, in the order of the elements; for an element that
+    Every input that is not in `bound_inputs` is bound to a list, which is taken element by element; these lists must be
+    equally long. Metadata of the array counts for each element where that of the inner node says nothing. Every output of the inner node becomes a list, in the order of the elements; for an element that
     failed, if the success criteria allow that it does, it holds nothing (`Scalar.none_type`).
     """
 
@@ -912,7 +912,7 @@ class WorkflowTemplate(_message.Message):
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
-        """Its nodes, at least one, in any order."""
+        """Its nodes, in any order."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_bindings_pb2.Binding]:

@@ -147,3 +147,6 @@ NODE_ID_MAX: Final = 128
 
 OPENED_MAX_BYTES: Final = 64 << 20
 """Bytes of a value kept as a blob that a graph looks into, to map a task over it or to take a part of it."""
+
+LARGE_BYTES: Final = 64 << 10
+"""Bytes of a spec or graph from which on it is checked and compiled beside the loop, which goes on meanwhile."""

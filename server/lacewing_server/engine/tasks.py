@@ -12,7 +12,7 @@ from google.protobuf import timestamp_pb2
 
 from lacewing.types import digest_spec
 from lacewing.v1 import audit_pb2, errors_pb2, execution_pb2, identifiers_pb2, interface_pb2, task_pb2
-from lacewing_server.domain import identity, names, registration
+from lacewing_server.domain import identity, limits, names, registration
 from lacewing_server.domain.bounds import stored_bounds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
@@ -23,8 +23,6 @@ from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
 
 _READY_MAX: Final = 10_000
-_LARGE_BYTES: Final = 64 << 10
-"""Bytes of a spec, such as that of a large workflow, from which on it is checked beside the loop."""
 
 
 class Compile(Protocol):
@@ -186,7 +184,7 @@ class Tasks:
         project, domain = await self._projects.complete(task.project, task.domain)
         defaults = await self._projects.defaults(project, domain, self._defaults)
         check = partial(registration.check, project, domain, task.name, task.version, spec, defaults)
-        checked = await asyncio.to_thread(check) if spec.ByteSize() > _LARGE_BYTES else check()
+        checked = await asyncio.to_thread(check) if spec.ByteSize() > limits.LARGE_BYTES else check()
         await self._projects.require_active(project)
         version = task_pb2.TaskVersion(
             id=identifiers_pb2.TaskId(project=project, domain=domain, name=task.name, version=checked.version),

@@ -18,15 +18,16 @@ def reference_of(node: workflow_pb2.Node) -> identifiers_pb2.TaskId | None:
 
 
 def overrides_of(node: workflow_pb2.Node) -> execution_pb2.NodeOverrides | None:
-    """What a node says instead of its task, if it says anything that counts."""
+    """What a node says instead of its task, if anything; of an array, what it says for its elements."""
     overrides = execution_pb2.NodeOverrides()
-    if node.HasField("metadata"):
-        overrides.metadata.CopyFrom(node.metadata)
-        overrides.metadata.ClearField("name")
-        if not overrides.metadata.ByteSize():
-            overrides.ClearField("metadata")
-    if node.task_node.overrides.ByteSize():
-        overrides.task.CopyFrom(node.task_node.overrides)
+    for each in (node, node.array_node.node) if node.HasField("array_node") else (node,):
+        overrides.metadata.MergeFrom(each.metadata)
+        overrides.task.MergeFrom(each.task_node.overrides)
+    overrides.metadata.ClearField("name")
+    if not overrides.metadata.ByteSize():
+        overrides.ClearField("metadata")
+    if not overrides.task.ByteSize():
+        overrides.ClearField("task")
     return overrides if overrides.ByteSize() else None
 
 

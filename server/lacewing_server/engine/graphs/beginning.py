@@ -54,7 +54,7 @@ class Beginning:
         """Begins an element of an array."""
         path = f"{node.node.id}/{element}"
         child = self._child(path, node.index, element)
-        overrides = overrides_of(node.node.array_node.node)
+        overrides = overrides_of(node.node)
         inputs = array.inputs_of(element)
         return child, await self._children.begin(path, child, inner_task(node), inputs, overrides)
 

@@ -18,8 +18,6 @@ from lacewing_server.domain.graph.compile import (
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.tasks import Tasks
 
-_LARGE_NODES: Final = 500
-"""Nodes from which on a graph is compiled beside the loop, which goes on meanwhile."""
 _UNKNOWN: Final = frozenset(
     {
         errors_pb2.ERROR_REASON_TASK_NOT_FOUND,
@@ -85,7 +83,7 @@ class Compiler:
             if found is not None:
                 known[reference.project, reference.domain, reference.name, reference.version] = found
         try:
-            large = len(graph.workflow.nodes) > _LARGE_NODES
+            large = graph.ByteSize() > limits.LARGE_BYTES
             if large:
                 compiled = await asyncio.to_thread(compile_graph, graph, own, interface, known, path)
             else:

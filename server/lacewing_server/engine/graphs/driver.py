@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from lacewing.v1 import errors_pb2, execution_pb2, task_pb2, worker_service_pb2
-from lacewing_server.domain import identity, lifecycle, retrying
+from lacewing_server.domain import identity, lifecycle, limits, retrying
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.graph.plan import plan_of
 from lacewing_server.domain.offers import GRAPHS, GraphOffer
@@ -22,8 +22,6 @@ _log = logging.getLogger(__name__)
 
 _CREDIT: Final = 1_000_000
 """Graphs of one server: they are bounded by what may wait, not by slots, since a graph may wait for graphs in it."""
-_LARGE_NODES: Final = 500
-"""Nodes from which on a graph is made ready beside the loop."""
 
 
 class Graphs:
@@ -130,7 +128,7 @@ class Graphs:
         journal = Journal(services.store, record)
         packed = await journal.read()
         graph = task_pb2.Graph.FromString(packed) if packed else task.version.graph
-        large = len(graph.workflow.nodes) > _LARGE_NODES
+        large = graph.ByteSize() > limits.LARGE_BYTES
         plan = await asyncio.to_thread(plan_of, graph) if large else plan_of(graph)
         return GraphRun(services, record, task, plan, journal)
 
