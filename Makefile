@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 CONSTRAINTS := .ci/constraints.txt
 # A worker that is not Python, for the tests.
 NODE_WORKER := tests/worker/node
+SYSTEM_AUTHORITIES := $(wildcard /etc/ssl/certs/ca-certificates.crt)
 CHECKS := check-lint check-types check-protos check-imports check-stubs check-repository
 SETUP_FAULT = { echo "$(1)" >&2; exit 1; }
 
@@ -127,6 +128,8 @@ $(VENV)/.development: pyproject.toml $(CONSTRAINTS) | $(VENV)/.base
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[server,s3,pydantic,pandas,polars,pyarrow]' --group check
 	@touch $@ $(VENV)/.server
 
-# Only where there is npm: the tests tell what is missing, and what to install.
+# Only where there is npm: the tests tell what is missing, and what to install. Node.js trusts its own list of authorities;
+# here it trusts those of the system as well, as pip does.
 $(NODE_WORKER)/node_modules/.installed: $(NODE_WORKER)/package.json
-	@if command -v npm > /dev/null; then npm install --prefix $(NODE_WORKER) --no-audit --no-fund --loglevel=error && touch $@; fi
+	@if command -v npm > /dev/null; then \
+	  NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-$(SYSTEM_AUTHORITIES)}" npm install --prefix $(NODE_WORKER) --no-audit --no-fund --loglevel=error && touch $@; fi
