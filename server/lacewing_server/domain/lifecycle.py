@@ -45,7 +45,7 @@ TRANSITIONS: Final[Mapping[int, Mapping[int, str]]] = {
         CANCELLED: "cancelled",
     },
     RUNNING: {
-        QUEUED: "attempt failed and is retried, was lost, or was given back",
+        QUEUED: "attempt failed and is retried, was lost, was given back, or gave a graph",
         RUNNING: "the lease is extended, or moves to another server",
         SUCCEEDED: "attempt gave outputs",
         FAILED: "retries or losses exhausted, or not recoverable",
