@@ -53,8 +53,8 @@ def _one_round(world: World) -> dict[str, Measured]:
 
 def _speed_rows(rounds: Rounds) -> Iterable[Row]:
     for name, case, other, baseline in (
-        ("fan-out and -in, 1,000 nodes", "fan 1000", "map 1000", "map"),
-        (f"fan-out and -in, {_WIDE:,} nodes", f"fan {_WIDE}", f"map {_WIDE}", "map"),
+        ("fan out and in, 1,000 nodes", "fan 1000", "map 1000", "map"),
+        (f"fan out and in, {_WIDE:,} nodes", f"fan {_WIDE}", f"map {_WIDE}", "map"),
         (f"map task, {_WIDE:,} elements", "spread", f"map {_WIDE}", "map"),
         ("chain, 1,000 nodes", "chain", "executions", "executions"),
     ):
@@ -86,21 +86,28 @@ def _cpu(measured: Measured) -> float:
 
 
 def _memory_rows(world: World) -> Iterable[Row]:
-    world.measure("brief fan", count=_NARROW)
+    world.measure("fan", count=_NARROW)
+    server = psutil.Process(world.server.process.pid)
+    before = server.memory_info().rss
+    with _peak_of(server) as peak:
+        world.measure("hold", count=_WIDE)
+    held = server.memory_info().rss - before
+    world.measure("release", count=_WIDE)
+    yield Row("server, per node in flight", held / _WIDE, "B")
+    yield Row(f"server, most for {_WIDE:,} nodes", (peak() - before) / _MIB, "MiB")
+
+    known = set(world.redis.scan_iter("*}:g:*"))
     before = int(world.redis.info("memory")["used_memory"])
-    with _peak_of(world.server.process.pid) as peak:
-        world.measure("brief fan", count=_WIDE)
+    world.measure("fan", count=_WIDE)
     grown = int(world.redis.info("memory")["used_memory"]) - before
-    # The execution whose graph has most nodes.
-    parent = max(world.redis.scan_iter("*}:g:*"), key=lambda key: _size(world.redis, key)).rpartition(b":")[2]
+    (graph,) = set(world.redis.scan_iter("*}:g:*")) - known
+    parent = graph.rpartition(b":")[2]
     sizes = {key.split(b":")[2]: _size(world.redis, key) for key in world.redis.scan_iter(b"*:" + parent)}
     record = sizes[b"x"]
     budget = at_most(1024)
     yield Row(f"record of {_WIDE:,} nodes", record, "B", "", None, f"{budget} B", budget.holds(record))
     yield Row("all keys of it, per node", sum(sizes.values()) / _WIDE, "B")
-    yield Row("Redis, per node with its execution", grown / _WIDE, "B")
-    yield Row("server, per node in flight", peak[0] / _WIDE, "B")
-    yield Row("server, peak of its growth", peak[0] / _MIB, "MiB")
+    yield Row("Redis, per node, all", grown / _WIDE, "B")
 
 
 def _size(client: redis.Redis, key: bytes) -> int:
@@ -108,21 +115,19 @@ def _size(client: redis.Redis, key: bytes) -> int:
 
 
 @contextmanager
-def _peak_of(pid: int) -> Iterator[list[int]]:
-    """Watch how far the memory of a process grows in the time of a `with` block, in bytes."""
-    process = psutil.Process(pid)
-    start = process.memory_info().rss
-    peak = [0]
+def _peak_of(process: psutil.Process) -> Iterator[Callable[[], int]]:
+    """Watch the memory of a process for the time of a `with` block, and give the most that it was, in bytes."""
+    seen = [process.memory_info().rss]
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.01):
-            peak[0] = max(peak[0], process.memory_info().rss - start)
+            seen.append(process.memory_info().rss)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield peak
+        yield lambda: max(seen)
     finally:
         over.set()
         thread.join()

@@ -31,6 +31,7 @@ else:
 Call = Callable[[], Awaitable[object]]
 _ECHOED = b"x" * 64
 _KEY = "bench"
+_HOLD_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Load:
         echo_channel = grpc.aio.insecure_channel(f"127.0.0.1:{echo_port}")
         self._echo: Any = echo_channel.unary_unary(echo.METHOD)
         self._redis = Redis.from_url(redis_url)
+        self._held: lacewing.Handle[int]
         self._unary: dict[str, Call] = {
             "echo": lambda: self._echo(_ECHOED),
             "get": lambda: self._redis.get(_KEY),
@@ -73,7 +75,6 @@ class Load:
             "fan": tasks.fan,
             "chain": tasks.chain,
             "spread": tasks.spread,
-            "brief fan": tasks.brief_fan,
         }
 
     async def prepare(self) -> None:
@@ -89,7 +90,8 @@ class Load:
         Args:
             case: `echo`, `get`, `hit` or `execution`: one call after the other in each of `flight` loops. `map`: many
                 executions of the SDK over one stream. `keep`, `brief`: the same, of those tasks. `fan`, `chain`,
-                `spread`, `brief fan`: one execution of that dynamic task, of so many nodes.
+                `spread`: one execution of that dynamic task, of so many nodes. `hold`: the same, of `waiting_fan`,
+                until all nodes wait; `release` cancels it.
             seconds: How long to go on. 0: until there are `count`.
             flight: How many calls are under way at a time.
             count: How many calls to make, if `seconds` is 0; of a graph, its nodes.
@@ -103,6 +105,14 @@ class Load:
         elif case in self._graphs:
             if await self._client.execute(self._graphs[case], count) != count:
                 raise RuntimeError(f"the {case} of {count} nodes gave something else")
+        elif case == "hold":
+            self._held = await self._client.submit(tasks.waiting_fan, count)
+            async with asyncio.timeout(_HOLD_SECONDS):
+                while (await self._held.status()).graph.active_count < count:
+                    await asyncio.sleep(0.02)
+        elif case == "release":
+            await self._held.cancel()
+            await self._held.wait()
         else:
             count = await self._map(case, flight, start + seconds if seconds else None, count)
         wall = time.perf_counter() - start

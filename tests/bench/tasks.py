@@ -44,10 +44,16 @@ async def fan(width: int) -> int:
     return await count([await noop(number) for number in range(width)])
 
 
+@lacewing.task(isolation="thread", queue="nobody")
+async def waiting(number: int) -> int:
+    """Give back a number, if any worker took it."""
+    return number
+
+
 @lacewing.dynamic(isolation="thread")
-async def brief_fan(width: int) -> int:
-    """Run so many nodes that take a moment, and one that waits for all of them."""
-    return await count([await brief(number) for number in range(width)])
+async def waiting_fan(width: int) -> int:
+    """Have so many nodes that wait for a worker, and one that waits for all of them."""
+    return await count([await waiting(number) for number in range(width)])
 
 
 @lacewing.dynamic(isolation="thread")

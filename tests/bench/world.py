@@ -161,9 +161,9 @@ class World:
 
     def start_worker(self, name: str, *, slots: int = 256) -> Program:
         """Start a worker and wait until it is connected."""
-        worker = self._run(
-            name, "-m", "lacewing.worker", HERE / "tasks.py", "--address", self.address, "--slots", str(slots)
-        )
+        # Not the queue of the tasks that wait in vain.
+        options = ("--address", self.address, "--slots", str(slots), "--queue", "default")
+        worker = self._run(name, "-m", "lacewing.worker", HERE / "tasks.py", *options)
         worker.wait_for("Connected to the server")
         self.worker = worker
         return worker
