@@ -211,6 +211,22 @@ async def test_a_body_does_not_give_its_graph_again(service: GraphService) -> No
     assert value(await service.wait(whole)) == 3
 
 
+async def test_a_graph_in_a_graph_is_repeated_from_where_it_failed(service: GraphService) -> None:
+    """Only what failed in it, not the whole of the node."""
+    task, last = await service.register(), await service.register("last")
+    inner = await service.workflow(graph(node("a", task), node("b", last, n=promise("a"))), name="inner")
+    outer_node = {"id": "w", "workflow_node": {"sub_workflow_ref": {"name": inner}}, "inputs": bound(n=number(4))}
+    created = await service.create(await service.workflow(graph(outer_node), name="outer"))
+    await service.run(task, 7)
+    await service.fail(await service.lease(last), recoverable=False)
+    assert (await service.wait(created)).state == FAILED
+    again = await service.retry(created, failed_only=True)
+    lease = await service.run(last, 8)
+    assert lease.inputs.literals["n"].scalar.primitive.integer == 7
+    assert value(await service.wait(again)) == 8
+    await service.no_lease(task)
+
+
 async def test_repeating_a_request_to_retry_gives_the_same_execution(service: GraphService) -> None:
     """By its request id."""
     task = await service.register()
