@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from google.protobuf import duration_pb2
-
 from lacewing._channel import CALL_TIMEOUT, reconnect_delays, rpc_errors
+from lacewing._durations import duration, seconds
 from lacewing._resources import Resources
 from lacewing._stream import PATIENCE
 from lacewing.errors import (
@@ -39,11 +38,6 @@ TERMINAL = frozenset(
 _POLL = 50.0
 # What a call that waits may take beyond its wait, in seconds.
 _SLACK = 5.0
-
-
-def seconds(value: timedelta | float) -> float:
-    """Return a duration in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def check_succeeded(execution: execution_pb2.Execution) -> None:
@@ -219,10 +213,3 @@ class _Outage:
         if now - self._since > PATIENCE or (end is not None and now >= end):
             raise error
         await asyncio.sleep(next(self._delays))
-
-
-def duration(value: timedelta | float) -> duration_pb2.Duration:
-    """Return a duration as a message."""
-    result = duration_pb2.Duration()
-    result.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
-    return result

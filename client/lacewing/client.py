@@ -18,7 +18,8 @@ import grpc
 
 from lacewing._blobs import Blobs, BlobSession
 from lacewing._channel import CALL_TIMEOUT, resolve_address, rpc_errors
-from lacewing._handle import Handle, check_succeeded, duration, seconds
+from lacewing._durations import duration, seconds
+from lacewing._handle import Handle, check_succeeded
 from lacewing._resources import Resources
 from lacewing._stream import ExecuteStream
 from lacewing._target import FunctionTarget, NamedTarget, Target, TaskReference, execution_id

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypedD
 
 from google.protobuf import duration_pb2
 
+from lacewing._durations import positive_duration
 from lacewing._tracing import current_tracer
 from lacewing.errors import TaskLoadError
 from lacewing.types import FunctionInterface, derived_version, digest_spec, interface_of
@@ -373,14 +374,7 @@ def _summary(function: Callable[..., Any]) -> str:
 
 
 def _duration(name: str, value: timedelta | float | None) -> duration_pb2.Duration | None:
-    if value is None:
-        return None
-    seconds = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if seconds < timedelta(0) or (not seconds and name != "initial"):
-        raise ValueError(f"{name} is positive, not {value}")
-    duration = duration_pb2.Duration()
-    duration.FromTimedelta(seconds)
-    return duration
+    return None if value is None else positive_duration(name, value, may_be_zero=name == "initial")
 
 
 def _rate_limit(rate_limit: RateLimit) -> task_pb2.RateLimit:

@@ -9,8 +9,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from google.protobuf import duration_pb2
-
+from lacewing._durations import duration as message_of
 from lacewing.errors import NonRecoverableError
 from lacewing.graph._errors import GraphBuildError
 from lacewing.graph._node import Nothing, follow
@@ -43,9 +42,7 @@ def sleep(duration: timedelta) -> object:
     if trace is None:
         time.sleep(duration.total_seconds())
         return None
-    span = duration_pb2.Duration()
-    span.FromTimedelta(duration)
-    gate = workflow_pb2.GateNode(sleep=workflow_pb2.SleepCondition(duration=span))
+    gate = workflow_pb2.GateNode(sleep=workflow_pb2.SleepCondition(duration=message_of(duration)))
     slept: object = trace.promises(trace.add(workflow_pb2.Node(id=trace.new_id(), gate_node=gate)))
     return slept
 

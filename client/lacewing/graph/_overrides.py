@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypedDict
 
-from google.protobuf import duration_pb2
-
+from lacewing._durations import positive_duration
 from lacewing.graph._errors import GraphBuildError
 from lacewing.v1 import workflow_pb2
 
@@ -55,7 +54,7 @@ def lay_over(node: workflow_pb2.Node, overrides: Overrides) -> None:
             raise ValueError(f"retries of a node are at least 1, not {overrides['retries']}")
         metadata.retries.retries = overrides["retries"]
     if "timeout" in overrides:
-        metadata.timeout.CopyFrom(_positive(overrides["timeout"]))
+        metadata.timeout.CopyFrom(positive_duration("timeout", overrides["timeout"]))
     if "cache" in overrides:
         metadata.cacheable = overrides["cache"]
     if "cache_version" in overrides:
@@ -63,12 +62,3 @@ def lay_over(node: workflow_pb2.Node, overrides: Overrides) -> None:
     if "cache_serialize" in overrides:
         metadata.cache_serializable = overrides["cache_serialize"]
     metadata.config.update(overrides.get("config", {}))
-
-
-def _positive(value: timedelta | float) -> duration_pb2.Duration:
-    span = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if span <= timedelta(0):
-        raise ValueError(f"timeout is positive, not {value}")
-    duration = duration_pb2.Duration()
-    duration.FromTimedelta(span)
-    return duration

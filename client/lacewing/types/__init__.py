@@ -8,6 +8,7 @@ from __future__ import annotations
 from lacewing.types._assign import admits_none, assignable, closest_variant, explain_mismatch
 from lacewing.types._blob_uri import BLOB_URI_PREFIX, BlobReference, blob_references
 from lacewing.types._check import InterfaceChecker, compile_checker
+from lacewing.types._codecs import PRIMITIVE_TYPES
 from lacewing.types._describe import describe_literal, describe_type
 from lacewing.types._diff import Difference, literal_map_differences
 from lacewing.types._digest import digest_interface, digest_literal, digest_literal_map, digest_message
@@ -39,6 +40,7 @@ from lacewing.types._version import NOT_IDENTITY, derived_version, digest_spec
 __all__ = [
     "BLOB_URI_PREFIX",
     "NOT_IDENTITY",
+    "PRIMITIVE_TYPES",
     "AnnotationError",
     "BlobAccess",
     "BlobReference",

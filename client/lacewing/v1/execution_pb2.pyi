@@ -133,7 +133,7 @@ class Execution(_message.Message):
         STATE_UNSPECIFIED: Execution._State.ValueType  # 0
         """Never sent."""
         STATE_QUEUED: Execution._State.ValueType  # 1
-        """It waits for a worker, or for `retry_time`."""
+        """It waits for a worker, or for `retry_time`; with a graph, for a server."""
         STATE_RUNNING: Execution._State.ValueType  # 2
         """An attempt is leased to a worker, or its graph runs."""
         STATE_WAITING: Execution._State.ValueType  # 3
@@ -150,7 +150,8 @@ class Execution(_message.Message):
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The state of an execution.
 
-        QUEUED → RUNNING → SUCCEEDED, FAILED, TIMED_OUT or CANCELLED; RUNNING → QUEUED when an attempt is retried or lost.
+        QUEUED → RUNNING → SUCCEEDED, FAILED, TIMED_OUT or CANCELLED; RUNNING → QUEUED when an attempt is retried or lost,
+        or has given a graph.
         An execution that begins as WAITING, because another one computes the same cache entry, goes on as SUCCEEDED when that
         one succeeds, and as QUEUED when that one ends otherwise and this one is next in line. From every state that is not
         terminal, CANCELLED and TIMED_OUT can be reached.
@@ -159,7 +160,7 @@ class Execution(_message.Message):
     STATE_UNSPECIFIED: Execution.State.ValueType  # 0
     """Never sent."""
     STATE_QUEUED: Execution.State.ValueType  # 1
-    """It waits for a worker, or for `retry_time`."""
+    """It waits for a worker, or for `retry_time`; with a graph, for a server."""
     STATE_RUNNING: Execution.State.ValueType  # 2
     """An attempt is leased to a worker, or its graph runs."""
     STATE_WAITING: Execution.State.ValueType  # 3

@@ -456,8 +456,8 @@ Global___BooleanExpression: _TypeAlias = BooleanExpression  # noqa: Y015
 
 @_typing.final
 class ComparisonExpression(_message.Message):
-    """Two values compared. Both must be of the same simple type; values of strings and booleans are compared in the
-    order of Unicode code points and with false before true.
+    """Two values compared. Both must be numbers, or of the same other simple type; strings are compared in the order of
+    Unicode code points, false is before true, and nothing is only equal to nothing.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -900,7 +900,7 @@ class WorkflowTemplate(_message.Message):
     METADATA_DEFAULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def id(self) -> _identifiers_pb2.TaskId:
-        """Who it is; what `WorkflowNode.sub_workflow_ref` refers to. Required inside another graph."""
+        """Who it is. Ignored in a `Graph`, whose identity is that of its task."""
 
     @_builtins.property
     def metadata(self) -> Global___WorkflowMetadata:
@@ -908,7 +908,7 @@ class WorkflowTemplate(_message.Message):
 
     @_builtins.property
     def interface(self) -> _interface_pb2.TypedInterface:
-        """What it takes and what it gives. If unset: nothing and nothing."""
+        """What it takes and what it gives. Ignored in a `Graph`, whose interface is that of its task."""
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
@@ -926,7 +926,7 @@ class WorkflowTemplate(_message.Message):
 
     @_builtins.property
     def metadata_defaults(self) -> Global___WorkflowMetadataDefaults:
-        """What nodes have where they say nothing. If unset: every field has its default."""
+        """What nodes have where they say nothing. Without effect."""
 
     def __init__(
         self,
@@ -1003,7 +1003,7 @@ class WorkflowMetadata(_message.Message):
     """What happens to other nodes when one fails."""
     @_builtins.property
     def quality_of_service(self) -> Global___QualityOfService:
-        """How urgent they are. If unset: as the server is set up."""
+        """How urgent they are. Without effect: `ExecuteRequest.priority` says it."""
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

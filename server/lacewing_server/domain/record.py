@@ -87,6 +87,13 @@ class ExecutionRecord:
             self._execution = execution_pb2.Execution.FromString(self.meta)
         return self._execution
 
+    @property
+    def priority(self) -> execution_pb2.Priority.ValueType:
+        """Its priority, never unspecified."""
+        if self.flags & HIGH_PRIORITY:
+            return execution_pb2.PRIORITY_HIGH
+        return execution_pb2.PRIORITY_LOW if self.flags & LOW_PRIORITY else execution_pb2.PRIORITY_NORMAL
+
     def set_meta(self, meta: bytes) -> None:
         """Replaces ``meta``."""
         self.meta, self._execution = meta, None

@@ -64,8 +64,6 @@ class Terms:
     node: NodeOf | None = None
     kept_graph: bytes = b""
     """The execution whose graph and journal it takes over, or b''."""
-    graph_of_body: bool = False
-    """Whether that graph is one that a body gave, which does not have to run again."""
 
 
 _NO_TERMS: Final = Terms()
@@ -200,11 +198,11 @@ class Executions:
             execution_id,
             lifecycle.QUEUED,
             meta,
-            flags=flags | PRIORITY_FLAGS[request.priority] | (GRAPH if task.is_workflow or terms.graph_of_body else 0),
+            flags=flags | PRIORITY_FLAGS[request.priority] | (GRAPH if task.is_workflow or terms.kept_graph else 0),
             cache_status=status,
             origin=self._store.server,
             task_ref=task.ref,
-            queue_ref=GRAPHS.ref if terms.graph_of_body else task.queue_ref,
+            queue_ref=GRAPHS.ref if terms.kept_graph and not task.is_workflow else task.queue_ref,
             project_ref=task.project_ref,
             cache_key=cache_key if flags else NO_KEY,
             attempt_timeout=task.attempt_timeout,

@@ -7,7 +7,7 @@ from google.protobuf import timestamp_pb2
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import execution_pb2, literals_pb2
 from lacewing_server.domain import lifecycle
-from lacewing_server.domain.record import HIGH_PRIORITY, LOW_PRIORITY, NO_KEY, ExecutionRecord
+from lacewing_server.domain.record import NO_KEY, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.executions import Admitted
 
@@ -55,7 +55,7 @@ def render(
         execution.cache.key = record.cache_key.hex()
     if record.state != lifecycle.WAITING and record.cache_status != _CacheInfo.STATUS_HIT:
         execution.cache.ClearField("producer")
-    execution.priority = _priority(record)
+    execution.priority = record.priority
     execution.state_reason = _reason(record, execution)
     succeeded = record.state == lifecycle.SUCCEEDED
     if record.outcome and not succeeded:
@@ -81,15 +81,9 @@ def render_admitted(
     execution.revision = 1
     execution.cache.status = _CacheInfo.STATUS_HIT
     execution.cache.key = record.cache_key.hex()
-    execution.priority = _priority(record)
+    execution.priority = record.priority
     _values(execution, record.inputs, hit.outputs, admitted.task, plain=plain)
     return execution
-
-
-def _priority(record: ExecutionRecord) -> execution_pb2.Priority.ValueType:
-    if record.flags & HIGH_PRIORITY:
-        return execution_pb2.PRIORITY_HIGH
-    return execution_pb2.PRIORITY_LOW if record.flags & LOW_PRIORITY else execution_pb2.PRIORITY_NORMAL
 
 
 def _set_time(time: timestamp_pb2.Timestamp, milliseconds: int) -> None:

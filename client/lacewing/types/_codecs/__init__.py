@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from lacewing.types._codecs._base import Arm, Codec, Form
+from lacewing.types._codecs._base import PRIMITIVE_TYPES, Arm, Codec, Form
 from lacewing.types._codecs._containers import ListCodec, MapCodec, each_item, each_value
 from lacewing.types._codecs._opaque import OpaqueCodec
 from lacewing.types._codecs._record import RecordCodec, TreeCodec
@@ -29,6 +29,7 @@ from lacewing.v1 import types_pb2
 __all__ = [
     "EPOCH",
     "NANOS",
+    "PRIMITIVE_TYPES",
     "Arm",
     "Codec",
     "Form",

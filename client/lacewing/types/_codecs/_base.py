@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -10,6 +11,16 @@ from lacewing.types._assign import explain_mismatch
 from lacewing.types._describe import describe_literal, describe_type, describe_value
 from lacewing.types._problem import ConversionError
 from lacewing.v1 import literals_pb2, types_pb2
+
+PRIMITIVE_TYPES: Final[Mapping[str, types_pb2.SimpleType.ValueType]] = {
+    "integer": types_pb2.SIMPLE_TYPE_INTEGER,
+    "float_value": types_pb2.SIMPLE_TYPE_FLOAT,
+    "string_value": types_pb2.SIMPLE_TYPE_STRING,
+    "boolean": types_pb2.SIMPLE_TYPE_BOOLEAN,
+    "datetime": types_pb2.SIMPLE_TYPE_DATETIME,
+    "duration": types_pb2.SIMPLE_TYPE_DURATION,
+}
+"""The simple type of each kind of `Primitive`, by the name of its field."""
 
 
 class Form(Enum):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lacewing.types._assign import closest_variant, variant_names
-from lacewing.types._codecs._base import UNFIT, Arm, Codec, Form
+from lacewing.types._codecs._base import PRIMITIVE_TYPES, UNFIT, Arm, Codec, Form
 from lacewing.types._describe import describe_value
 from lacewing.types._problem import ConversionError, field_segment, quoted_list
 from lacewing.v1 import literals_pb2, types_pb2
@@ -17,12 +17,7 @@ _MAX_KNOWN = 64
 
 _BARE_KINDS: Mapping[str | None, types_pb2.SimpleType.ValueType] = {
     None: types_pb2.SIMPLE_TYPE_NONE,  # Not a primitive: nothing, or a container that no simple type is close to.
-    "integer": types_pb2.SIMPLE_TYPE_INTEGER,
-    "float_value": types_pb2.SIMPLE_TYPE_FLOAT,
-    "string_value": types_pb2.SIMPLE_TYPE_STRING,
-    "boolean": types_pb2.SIMPLE_TYPE_BOOLEAN,
-    "datetime": types_pb2.SIMPLE_TYPE_DATETIME,
-    "duration": types_pb2.SIMPLE_TYPE_DURATION,
+    **dict[str | None, types_pb2.SimpleType.ValueType](PRIMITIVE_TYPES.items()),
 }
 _NUMBERS = {types_pb2.SIMPLE_TYPE_INTEGER, types_pb2.SIMPLE_TYPE_FLOAT}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lacewing.types import admits_none
+from lacewing.types import PRIMITIVE_TYPES, admits_none
 from lacewing.v1 import bindings_pb2, literals_pb2, task_pb2, types_pb2, workflow_pb2
 
 Type = types_pb2.LiteralType | None
@@ -75,22 +75,12 @@ def _or_none(literal_type: Type) -> Type:
     return types_pb2.LiteralType(union_type=types_pb2.UnionType(variants=[*variants, nothing]))
 
 
-_PRIMITIVES: Mapping[str, types_pb2.SimpleType.ValueType] = {
-    "integer": types_pb2.SIMPLE_TYPE_INTEGER,
-    "float_value": types_pb2.SIMPLE_TYPE_FLOAT,
-    "string_value": types_pb2.SIMPLE_TYPE_STRING,
-    "boolean": types_pb2.SIMPLE_TYPE_BOOLEAN,
-    "datetime": types_pb2.SIMPLE_TYPE_DATETIME,
-    "duration": types_pb2.SIMPLE_TYPE_DURATION,
-}
-
-
 def of_scalar(scalar: literals_pb2.Scalar) -> Type:
     """The type of a constant, as far as the constant says it."""
     kind = scalar.WhichOneof("value")
     if kind == "primitive":
         primitive = scalar.primitive.WhichOneof("value")
-        return types_pb2.LiteralType(simple=_PRIMITIVES[primitive]) if primitive is not None else None
+        return types_pb2.LiteralType(simple=PRIMITIVE_TYPES[primitive]) if primitive is not None else None
     if kind == "none_type":
         return types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_NONE)
     if kind == "union":

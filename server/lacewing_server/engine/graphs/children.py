@@ -8,16 +8,15 @@ from typing import Final
 
 from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
 from lacewing_server.domain import identity, lifecycle
-from lacewing_server.domain.record import GRAPH, HIGH_PRIORITY, LOW_PRIORITY, ExecutionRecord
+from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.executions import Executions, NodeOf, Terms
+from lacewing_server.engine.graphs.lineage import Found, find
 from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.store.redis.store import Store
 
 _BATCH: Final = 256
 _KEEP_MS: Final = 60_000
-_LINEAGE_MAX: Final = 16
-"""How many executions that one repeats, each the one before, are searched for nodes that have succeeded."""
 
 
 class Child:
@@ -60,9 +59,7 @@ class Children:
         self._attempts = attempts
         self._wakeups = wakeups
         self._parent = parent
-        self._found: dict[str, ExecutionRecord] = {}
-        self._kept: dict[str, ExecutionRecord] = {}
-        """Nodes at which what this one repeats has failed, although their graphs may have come far."""
+        self._found = Found()
         self._keep_at = 0.0
         self.living: dict[bytes, Child] = {}
         self.retentions: dict[bytes, int] = {}
@@ -70,36 +67,12 @@ class Children:
 
     def id_of(self, path: str) -> bytes:
         """The id of the execution of a node."""
-        found = self._found.get(path)
+        found = self._found.records.get(path)
         return found.id if found is not None else identity.node_execution_id(self._parent.id, path)
 
     async def find(self, paths: Sequence[str]) -> None:
         """Looks for executions that there are already: the graph's own, and what it takes over from others."""
-        lineage, execution = [self._parent.id], self._parent.execution
-        while execution.HasField("retry_of") and len(lineage) <= _LINEAGE_MAX:
-            of = execution.retry_of
-            previous = await self._store.get(identity.execution_id_of(of.project, of.domain, of.name), inputs=False)
-            if previous is None:
-                break
-            lineage.append(previous.id)
-            execution = previous.execution
-        missing = list(paths)
-        for parent in lineage:
-            following = []
-            for start in range(0, len(missing), _BATCH):
-                batch = {identity.node_execution_id(parent, path): path for path in missing[start : start + _BATCH]}
-                records = await self._store.get_many(list(batch))
-                for execution_id, path in batch.items():
-                    record = records.get(execution_id)
-                    if record is not None and (parent == self._parent.id or record.state == lifecycle.SUCCEEDED):
-                        self._found[path] = record
-                        continue
-                    if record is not None and record.flags & GRAPH:
-                        self._kept.setdefault(path, record)
-                    following.append(path)
-            missing = following
-            if not missing:
-                return
+        self._found = await find(self._store, self._parent, paths)
 
     async def begin(
         self,
@@ -117,24 +90,23 @@ class Children:
         Raises:
             DomainError: As ``CreateExecution``; ``LEASE_LOST`` if this server no longer drives the graph.
         """
-        found = self._found.get(path)
+        found = self._found.records.get(path)
         if found is not None and lifecycle.is_terminal(found.state):
             return found
         if found is not None:
             return await self._follow(child, found)
         parent = self._parent.execution
         own = execution_pb2.Execution(parent=parent.id, node=path, depth=parent.depth + 1, overrides=overrides)
-        kept = self._kept.get(path)
+        kept = self._found.kept.get(path)
         if kept is not None:
             own.retry_of.CopyFrom(kept.execution.id)
         request = execution_service_pb2.ExecuteRequest(
-            task=task, inputs=inputs, cache_mode=parent.cache_mode, priority=_priority(self._parent)
+            task=task, inputs=inputs, cache_mode=parent.cache_mode, priority=self._parent.priority
         )
         terms = Terms(
             own,
             node=NodeOf(child.id, self._parent.id, self._parent.nonce),
             kept_graph=kept.id if kept is not None else b"",
-            graph_of_body=kept is not None,
         )
         admitted = await self._executions.create(request, record_hit=True, terms=terms)
         record = admitted.record
@@ -192,9 +164,3 @@ class Children:
                 for execution_id, retention in self.retentions.items()
             )
         )
-
-
-def _priority(record: ExecutionRecord) -> execution_pb2.Priority.ValueType:
-    if record.flags & HIGH_PRIORITY:
-        return execution_pb2.PRIORITY_HIGH
-    return execution_pb2.PRIORITY_LOW if record.flags & LOW_PRIORITY else execution_pb2.PRIORITY_NORMAL

@@ -20,7 +20,7 @@ from lacewing.v1 import (
     task_pb2,
     types_pb2,
 )
-from lacewing_server.domain import identity, lifecycle, names
+from lacewing_server.domain import lifecycle, names
 from lacewing_server.domain.errors import DomainError, Violation, Violations, invalid, invalid_field
 from lacewing_server.domain.graph.plan import Plan, plan_of
 from lacewing_server.domain.graph.statuses import paths_of, statuses
@@ -28,10 +28,10 @@ from lacewing_server.domain.record import GRAPH, ExecutionRecord
 from lacewing_server.engine.executions import Admitted, Executions, Terms
 from lacewing_server.engine.graphs.driver import Graphs
 from lacewing_server.engine.graphs.journal import SPEC, SUMMARY
+from lacewing_server.engine.graphs.lineage import find
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.store.redis.store import Store
 
-_BATCH: Final = 256
 _RECENT_SECONDS: Final = 10.0
 _RECENT_MAX: Final = 4
 _BOOLEAN: Final = types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_BOOLEAN)
@@ -73,7 +73,7 @@ class GraphReading:
         if may_be_recent and (recent := self._recent.get(record.id)) is not None and now - recent[0] < _RECENT_SECONDS:
             return recent[1], recent[2]
         graph, plan, journal = await self._journal(record)
-        records = await self._records(record, list(paths_of(plan, journal)))
+        records = (await find(self._store, record, list(paths_of(plan, journal)))).records
         nodes = statuses(plan, journal, records, has_ended=lifecycle.is_terminal(record.state))
         self._recent.pop(record.id, None)
         self._recent[record.id] = (now, graph, nodes)
@@ -146,9 +146,8 @@ class GraphReading:
         )
         if not (request.failed_only and record.flags & GRAPH):
             return await self._executions.create(again, record_hit=True)
-        task = await self._tasks.ready_for(record)
         own = execution_pb2.Execution(retry_of=execution.id)
-        terms = Terms(own, kept_graph=record.id, graph_of_body=not task.is_workflow)
+        terms = Terms(own, kept_graph=record.id)
         return await self._executions.create(again, record_hit=True, terms=terms)
 
     async def _journal(self, record: ExecutionRecord) -> tuple[task_pb2.Graph, Plan, Mapping[str, bytes]]:
@@ -165,23 +164,6 @@ class GraphReading:
         task = await self._tasks.ready_for(record)
         graph = task_pb2.Graph.FromString(packed) if packed else task.version.graph
         return graph, plan_of(graph), journal
-
-    async def _records(self, record: ExecutionRecord, paths: list[str]) -> dict[str, ExecutionRecord]:
-        """The executions of nodes, those included that were taken over from executions that this one repeats."""
-        found: dict[str, ExecutionRecord] = {}
-        parent: ExecutionRecord | None = record
-        while parent is not None:
-            missing = [path for path in paths if path not in found]
-            for start in range(0, len(missing), _BATCH):
-                batch = {identity.node_execution_id(parent.id, path): path for path in missing[start : start + _BATCH]}
-                for execution_id, child in (await self._store.get_many(list(batch))).items():
-                    if child is not None and (parent is record or child.state == lifecycle.SUCCEEDED):
-                        found[batch[execution_id]] = child
-            if not parent.execution.HasField("retry_of"):
-                break
-            of = parent.execution.retry_of
-            parent = await self._store.get(identity.execution_id_of(of.project, of.domain, of.name), inputs=False)
-        return found
 
 
 def _gates(plan: Plan) -> list[tuple[str, types_pb2.LiteralType]]:

@@ -11,10 +11,7 @@
 --   | queued, now, cache status | waiting, now, cache status, patch
 local existing = redis.call('GET', P .. 'x:' .. id)
 if existing then return {'exists', existing} end
-if parent ~= '' then
-  local value = redis.call('GETRANGE', P .. 'x:' .. parent, 0, HEADER_BYTES - 1)
-  if #value < HEADER_BYTES or not admitted({struct.unpack(HEADER, value)}, 'n' .. parent_nonce) then return {'orphan'} end
-end
+if parent ~= '' and not leased_by(parent, parent_nonce) then return {'orphan'} end
 local h = {struct.unpack(HEADER, header)}
 h.meta, h.worker, h.inputs, h.outcome = meta, '', inputs, ''
 local task, project = known('t:' .. h[TASK_REF]), known('p:' .. h[PROJECT_REF])

@@ -4,7 +4,6 @@
 -- each: id, nonce, field, noted, again
 --   again: '1' if what is noted already is replaced, or ''
 -- returns: lost | done, what is noted
-local value = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER_BYTES - 1)
-if #value < HEADER_BYTES or not admitted({struct.unpack(HEADER, value)}, 'n' .. nonce) then return {'lost'} end
+if not leased_by(id, nonce) then return {'lost'} end
 redis.call(again == '1' and 'HSET' or 'HSETNX', P .. 'g:' .. id, field, noted)
 return {'done', redis.call('HGET', P .. 'g:' .. id, field)}

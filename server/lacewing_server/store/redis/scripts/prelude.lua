@@ -226,3 +226,9 @@ local function admitted(h, guard)
   if kind == 'e' then return h[LEASE_EXPIRE_MS] > 0 and h[LEASE_EXPIRE_MS] <= now_ms() end
   return kind == 'n' or h[OWNER] == guard:sub(10, 17)
 end
+
+-- Whether an execution runs under a lease; its header alone is read, however large it is.
+local function leased_by(id, nonce)
+  local value = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER_BYTES - 1)
+  return value:byte(1) == FORMAT and #value == HEADER_BYTES and admitted({struct.unpack(HEADER, value)}, 'n' .. nonce)
+end
