@@ -10,9 +10,8 @@ import signal
 import sys
 from typing import Any, Final
 
-import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from lacewing.v1 import (
     blob_service_pb2_grpc,
@@ -54,6 +53,7 @@ from lacewing_server.rpc.executions import ExecutionServicer
 from lacewing_server.rpc.health import Readiness
 from lacewing_server.rpc.projects import ProjectServicer
 from lacewing_server.rpc.tasks import TaskServicer
+from lacewing_server.rpc.transport import Transport, open_transport
 from lacewing_server.rpc.work_stream import WorkStreams
 from lacewing_server.rpc.workers import WorkerServicer
 from lacewing_server.settings import Settings
@@ -98,7 +98,7 @@ class Server:
         self._store: Store | None = None
         self._blobs: Blobs | None = None
         self._loops: Loops | None = None
-        self._grpc: grpc.aio.Server | None = None
+        self._grpc: Transport | None = None
         self._shutdown = Shutdown()
         self._readiness: Readiness | None = None
 
@@ -233,7 +233,7 @@ class Server:
         self._loops = loops
         graphs.start()
 
-        server = grpc.aio.server(options=_OPTIONS)
+        server = await open_transport(settings.transport, _OPTIONS)
         guarded = GuardedServer(server, shutdown)
         reading = GraphReading(store, tasks, executions, graphs)
         executions_servicer = ExecutionServicer(
@@ -256,7 +256,8 @@ class Server:
         readiness = Readiness(store, ("", *SERVICES))
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
         if settings.reflection:
-            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+            names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), server)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         self.address = f"{settings.host}:{port}"
         await server.start()

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     server_lease: float = Field(3, gt=0, description="How long a server that went silent counts as alive.")
     tick: float = Field(0.05, gt=0, le=1, description="How often clocks are looked at.")
     shutdown_grace: float = Field(10, ge=0, description="How long running calls may take to end at shutdown.")
+    transport: Literal["auto", "batched", "aio"] = Field(
+        "auto",
+        description="How gRPC is driven: batched takes a third of the CPU and needs grpcio's private API, aio only the "
+        "public one; auto is batched where it works with the grpcio that is installed.",
+    )
     reflection: bool = Field(default=True, description="Serve gRPC reflection, for grpcurl and its like.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["text", "json"] = Field("text", description="How it is logged.")

@@ -17,6 +17,7 @@ from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.rpc.status import to_grpc_status
+from lacewing_server.rpc.transport import Transport
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ Context = Any
 class GuardedServer:
     """Where servicers are added by the generated functions: a server of gRPC, with every handler wrapped."""
 
-    def __init__(self, server: grpc.aio.Server, shutdown: Shutdown) -> None:
+    def __init__(self, server: Transport, shutdown: Shutdown) -> None:
         """Wraps a server; its handlers take no call any more once the shutdown has begun."""
         self._server = server
         self._shutdown = shutdown
@@ -38,7 +39,7 @@ class GuardedServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds the handlers of a service."""
         guarded = {name: _guarded(handler, self._shutdown) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        self._server.add_registered_method_handlers(service, guarded)
 
 
 def _guarded(handler: Any, shutdown: Shutdown) -> Any:
