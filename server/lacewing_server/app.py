@@ -53,7 +53,7 @@ from lacewing_server.rpc.executions import ExecutionServicer
 from lacewing_server.rpc.health import Readiness
 from lacewing_server.rpc.projects import ProjectServicer
 from lacewing_server.rpc.tasks import TaskServicer
-from lacewing_server.rpc.transport import Transport, open_transport
+from lacewing_server.rpc.transport import Transport, TransportError, open_transport
 from lacewing_server.rpc.work_stream import WorkStreams
 from lacewing_server.rpc.workers import WorkerServicer
 from lacewing_server.settings import Settings
@@ -131,6 +131,9 @@ class Server:
         except BlobStoreError as error:
             await self.stop()
             raise ServerStartError(f"the place for blobs cannot be used: {error}") from error
+        except TransportError as error:
+            await self.stop()
+            raise ServerStartError(str(error)) from error
         except RuntimeError as error:  # grpc: the port cannot be bound
             await self.stop()
             raise ServerStartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error

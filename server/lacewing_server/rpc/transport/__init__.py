@@ -6,10 +6,9 @@ server tries it out before it takes calls by it. ``aio`` needs the public API on
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 
@@ -45,14 +44,31 @@ class Transport(Protocol):
         """Takes no call any more, and cancels those that do not end within so many seconds."""
 
 
+class TransportError(Exception):
+    """The transport that is asked for does not work here; the text says why."""
+
+
 async def open_transport(kind: Kind, options: Sequence[tuple[str, Any]]) -> Transport:
     """Makes a server of gRPC.
 
     Args:
         kind: Which; ``auto`` is ``batched`` where it works with the grpcio that is installed, else ``aio``.
         options: Channel arguments of gRPC's core.
+
+    Raises:
+        TransportError: It is to be ``batched``, which does not work.
     """
     if kind == "aio":
         return AioServer(options)
-    from lacewing_server.rpc.transport.batched import BatchedServer
-    return BatchedServer(options)
+    try:
+        # Not at the top: who asks for the other one needs none of grpcio's private API.
+        from lacewing_server.rpc.transport import batched, selftest  # noqa: PLC0415
+
+        await selftest.run()
+    except Exception as error:
+        reason = f"the batched transport does not work with grpcio {grpc.__version__}: {error!r}"
+        if kind == "batched":
+            raise TransportError(f"{reason}; use --transport aio") from error
+        _log.warning("%s; using that of grpc.aio", reason)
+        return AioServer(options)
+    return batched.BatchedServer(options)

@@ -61,6 +61,8 @@ class BatchedServer:
             RuntimeError: It cannot.
         """
         port: int = self._server.add_http2_port(address.encode())
+        if not port:
+            raise RuntimeError(f"the address {address} cannot be bound")
         return port
 
     async def start(self) -> None:
