@@ -257,10 +257,12 @@ class Server:
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
         add(BlobServicer(blobs), guarded)
         readiness = Readiness(store, ("", *SERVICES))
-        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+        add = health_pb2_grpc.add_HealthServicer_to_server
+        add(readiness.servicer, server)
         if settings.reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), server)
+            add = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            add(reflection.aio.ReflectionServicer(names), server)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         self.address = f"{settings.host}:{port}"
         await server.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -78,7 +78,7 @@ async def test_an_abort_has_code_details_and_trailers(kind: Kind) -> None:
         error = await status_of(service.unary("Refuse")(b""))
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert error.details() == "nö"
-    found = rpc_status.from_call(error)
+    found = rpc_status.from_call(cast("Any", error))
     assert found is not None
     assert found.message == "nö"
 
@@ -89,15 +89,10 @@ async def test_an_abort_after_responses_comes_after_them(kind: Kind) -> None:
         yield b"2"
         await context.abort(grpc.StatusCode.ABORTED, "enough")
 
-    received = []
-
-    async def read(call: Any) -> None:
-        async for each in call:
-            received.append(each)
-
     async with serving(kind, {"Some": giving(some)}) as service:
-        error = await status_of(read(service.giving("Some")(b"")))
-    assert received == [b"1", b"2"]
+        call = service.giving("Some")(b"")
+        assert [await call.read(), await call.read()] == [b"1", b"2"]
+        error = await status_of(call.read())
     assert (error.code(), error.details()) == (grpc.StatusCode.ABORTED, "enough")
 
 
@@ -135,7 +130,7 @@ async def test_a_method_that_is_not_there(kind: Kind) -> None:
     async with serving(kind, {"Echo": unary(echo)}) as service:
         for call in (service.unary("Other")(b""), service.taking("Other")(iter((b"1", b"2")))):
             assert (await status_of(call)).code() == grpc.StatusCode.UNIMPLEMENTED
-        other = service.channel.unary_unary("/lacewing.other/Echo")
+        other: Any = service.channel.unary_unary("/lacewing.other/Echo")
         assert (await status_of(other(b""))).code() == grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -20,7 +20,6 @@ def _absent(*_arguments: Any) -> Any:
     raise TypeError("got an unexpected argument")
 
 
-
 @pytest.mark.parametrize("name", ["new_server", "receive_message", "send_status"])
 async def test_auto_is_aio_where_the_private_api_is_another_one(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

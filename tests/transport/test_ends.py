@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from lacewing_server.rpc.transport import Kind
+from lacewing_server.rpc.transport import Kind, open_transport
 from transport.service import both, giving, serving, status_of, unary
 
 SECONDS = 10.0
@@ -172,16 +172,12 @@ async def test_a_handler_that_outlives_the_server_does_no_harm(kind: Kind) -> No
 
 
 async def test_a_server_that_was_not_started_stops_at_once(kind: Kind) -> None:
-    from lacewing_server.rpc.transport import open_transport
-
     transport = await open_transport(kind, ())
     transport.add_insecure_port("127.0.0.1:0")
     await transport.stop(0)
 
 
 async def test_a_port_that_is_taken_is_told(kind: Kind) -> None:
-    from lacewing_server.rpc.transport import open_transport
-
     options = (("grpc.so_reuseport", 0),)
     first, second = await open_transport(kind, options), await open_transport(kind, options)
     port = first.add_insecure_port("127.0.0.1:0")

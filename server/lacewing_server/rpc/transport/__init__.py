@@ -1,7 +1,7 @@
 """How calls come in and answers go out: one seam, for which servicers are written once, and two ways behind it.
 
-``batched`` drives the core of gRPC in batches, and takes a third of the CPU for it. It needs grpcio's private API, so each
-server tries it out before it takes calls by it. ``aio`` needs the public API only. Both pass one suite of tests.
+``batched`` drives the core of gRPC in batches, and takes a third of the CPU for it. It needs grpcio's private API, so
+each server tries it out before it takes calls by it. ``aio`` needs the public API only. Both pass one suite of tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal["auto", "batched", "aio"]
 class Transport(Protocol):
     """A server of gRPC, to which generated functions add servicers."""
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignores handlers: they are registered by name as well."""
 
     def add_registered_method_handlers(
@@ -61,8 +61,7 @@ async def open_transport(kind: Kind, options: Sequence[tuple[str, Any]]) -> Tran
     if kind == "aio":
         return AioServer(options)
     try:
-        # Not at the top: who asks for the other one needs none of grpcio's private API.
-        from lacewing_server.rpc.transport import batched, selftest  # noqa: PLC0415
+        from lacewing_server.rpc.transport import batched, selftest  # noqa: PLC0415 - grpcio's private API may be gone
 
         await selftest.run()
     except Exception as error:

@@ -15,7 +15,7 @@ class AioServer:
         """Prepares a server; options are channel arguments of gRPC's core."""
         self._server = grpc.aio.server(options=options)
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignores handlers: they are registered by name as well."""
 
     def add_registered_method_handlers(
@@ -23,7 +23,7 @@ class AioServer:
     ) -> None:
         """Adds the handlers of a service."""
         # As generic ones, because grpc.aio looks through all that are registered by name at each call.
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))
 
     def add_insecure_port(self, address: str) -> int:
         """Listens there from the start on; gives the port.

@@ -1,9 +1,10 @@
 """A gRPC server whose events come to the event loop in batches.
 
-``grpc.aio`` wakes the loop for every event of every call, and keeps one accept outstanding; that is most of what a short
-call costs. Here one thread waits for events. It does by itself what needs no servicer: it accepts calls, asks for
+``grpc.aio`` wakes the loop for every event of every call, and keeps one accept outstanding; that is most of what a
+short call costs. Here one thread waits for events. It does by itself what needs no servicer: it accepts calls, asks for
 their messages, and takes note of their ends. What is for a servicer goes into a queue that the loop empties at once, so
-that a busy loop is woken once for many. Servicers are the same coroutines and asynchronous generators as under ``grpc.aio``.
+that a busy loop is woken once for many. Servicers are the same coroutines and asynchronous generators as under
+``grpc.aio``.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class BatchedServer:
         self._is_over = asyncio.Event()
         self._poller = threading.Thread(target=self._poll, name="grpc-poller", daemon=True)
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignores handlers: they are registered by name as well."""
 
     def add_registered_method_handlers(
@@ -103,7 +104,7 @@ class BatchedServer:
         while not core.is_last(event := queue.poll()):
             try:
                 act = event.tag(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - other calls go on
                 _log.exception("an event of gRPC was lost")
                 act = None
             if act is not None:

@@ -127,7 +127,7 @@ class Call:
         except asyncio.CancelledError:
             self._end(core.send_status(_CANCELLED, "the server ended the call"))  # unless it was the caller
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the boundary of a call
             _log.exception("a handler of %s failed", method.name)
             self._end(core.send_status(_UNKNOWN, f"unexpected {type(error).__name__}"))
 

@@ -1,7 +1,7 @@
 """The core of gRPC as grpcio's own blocking server uses it: all that this package takes of grpcio's private API.
 
-That API has been the same since grpcio 1.60, and promises nothing. So no other module imports it, and a server takes calls
-by it only after `probe` has seen it work.
+That API has been the same since grpcio 1.60, and promises nothing. So no other module imports it, and a server takes
+calls by it only after :mod:`lacewing_server.rpc.transport.selftest` has seen it work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined] # noqa: TID251 - private: it has no stubs, see above
 
 Operation: TypeAlias = Any
 """A part of a batch; used once."""
@@ -30,7 +30,7 @@ CompletionQueue: Final = cygrpc.CompletionQueue
 
 def new_server(options: Sequence[tuple[str, Any]], queue: Any) -> Any:
     """Makes a server whose events arrive at this queue."""
-    server = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - no xDS
+    server = cygrpc.Server(tuple(options), False)
     server.register_completion_queue(queue)
     return server
 

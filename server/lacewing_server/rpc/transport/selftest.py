@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
@@ -96,18 +96,20 @@ async def _repeat(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterato
 
 def _call(address: str, seen: _Seen) -> None:
     with grpc.insecure_channel(address) as channel:
-        echo, refuse, wait, unknown = (
-            channel.unary_unary(f"/{_SERVICE}/{name}") for name in ("Echo", "Refuse", "Wait", "Unknown")
-        )
-        _expect("an echo", echo(_LARGE, timeout=_TIMEOUT_SECONDS), _LARGE)
-        _expect("an echo without a deadline", echo(b""), b"no deadline")
-        refusal = _refusal(refuse)
+
+        def method(name: str) -> Any:
+            return channel.unary_unary(f"/{_SERVICE}/{name}")
+
+        _expect("an echo", method("Echo")(_LARGE, timeout=_TIMEOUT_SECONDS), _LARGE)
+        _expect("an echo without a deadline", method("Echo")(b""), b"no deadline")
+        refusal = _refusal(method("Refuse"))
         _expect("a refusal", (refusal.code(), refusal.details()), (grpc.StatusCode.ABORTED, "refused"))
         _expect("its details", _DETAILS in [tuple(each) for each in refusal.trailing_metadata()], True)
-        _expect("an unknown method", _refusal(unknown).code(), grpc.StatusCode.UNIMPLEMENTED)
-        repeated = channel.stream_stream(f"/{_SERVICE}/Repeat")(iter((b"1", _LARGE, b"3")), timeout=_TIMEOUT_SECONDS)
-        _expect("a stream", list(repeated), [b"1", _LARGE, b"3"])
-        given_up = wait.future(b"")
+        _expect("an unknown method", _refusal(method("Unknown")).code(), grpc.StatusCode.UNIMPLEMENTED)
+        repeat: Any = channel.stream_stream(f"/{_SERVICE}/Repeat")
+        messages = [b"1", _LARGE, b"3"]
+        _expect("a stream", list(repeat(iter(messages), timeout=_TIMEOUT_SECONDS)), messages)
+        given_up = method("Wait").future(b"")
         seen.await_begun()
         given_up.cancel()
 
