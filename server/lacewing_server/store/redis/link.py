@@ -16,6 +16,7 @@ Reply = Any
 """What Redis answers: bytes, int, None, or a list of replies."""
 
 _PENDING_MAX: Final = 100_000
+_BUFFER_BYTES: Final = 1 << 18
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED"})
 """Codes of errors by which Redis says that another one may be the master, or that it is not ready to be one."""
 
@@ -63,7 +64,7 @@ class LateCall(Call, Protocol):
         """The command as it goes over the wire. Called once; not at all if the connection is lost before."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """A connection until it is lost."""
 
     def __init__(
@@ -81,6 +82,8 @@ class Link(asyncio.Protocol):
         self._confirm_command = packed("PUBLISH", confirmation.channel, "") + packed(
             "WAIT", confirmation.replicas, round(timeout * 500)
         )
+        # One for good: a fresh one for each read, as other protocols have it, costs more than what is done with it.
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._reader = hiredis.Reader(replyError=CommandError, protocolError=StoreUnavailableError)
         # What has no future is the WAIT that ends what is sent at once, if replicas have to confirm.
         self._pending: deque[tuple[Call | None, float]] = deque()
@@ -133,12 +136,16 @@ class Link(asyncio.Protocol):
             self._pending += ((self._nobody, now), (None, now))
         self._transport.write(b"".join(unsent))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the signature is asyncio's
+        """Where to put what arrives."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Takes what has arrived."""
         reader, pending = self._reader, self._pending
         self._asked = None
         try:
-            reader.feed(data)
+            reader.feed(self._buffer, 0, nbytes)
             while not self.lost.done() and (reply := reader.gets()) is not False:
                 if self._on_push is not None:
                     self._on_push(reply)
