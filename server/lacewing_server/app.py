@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import Any, Final
 
+import uvloop
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
@@ -274,7 +275,7 @@ def main(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
     set_up_logging(settings)
     try:
-        return asyncio.run(_serve(settings))
+        return uvloop.run(_serve(settings))
     except ServerStartError as error:
         sys.stderr.write(f"lacewing: {error}\n")
         return 1

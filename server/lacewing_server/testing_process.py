@@ -21,6 +21,8 @@ import traceback
 import warnings
 from typing import Any, Final
 
+import uvloop
+
 from lacewing_server.app import Server, ServerStartError
 from lacewing_server.logs import set_up_logging
 from lacewing_server.settings import Settings, SettingsError, load_settings
@@ -81,7 +83,7 @@ def _be_server(request: dict[str, Any], descriptors: list[int], nursery: int) ->
     try:
         settings = load_settings(**request["settings"])
         set_up_logging(settings)
-        asyncio.run(_serve(settings, nursery))
+        uvloop.run(_serve(settings, nursery))
     except (ServerStartError, SettingsError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

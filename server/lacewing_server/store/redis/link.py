@@ -145,7 +145,7 @@ class Link(asyncio.BufferedProtocol):
         reader, pending = self._reader, self._pending
         self._asked = None
         try:
-            reader.feed(self._buffer, 0, nbytes)
+            reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type] # the stubs know bytes only
             while not self.lost.done() and (reply := reader.gets()) is not False:
                 if self._on_push is not None:
                     self._on_push(reply)

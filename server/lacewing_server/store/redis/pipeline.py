@@ -63,6 +63,7 @@ class Pipeline:
         self._on_push = on_push
         self._link: Link | None = None
         self._ready = asyncio.Event()
+        self._is_closed = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -81,7 +82,10 @@ class Pipeline:
 
     async def close(self) -> None:
         """Closes the connection for good."""
+        self._is_closed = True
         if self._task is not None:
+            if self._link is not None:
+                self._link.close()  # wakes the task if it waits for that, should the cancellation be lost
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -138,16 +142,19 @@ class Pipeline:
 
     async def _keep(self) -> None:
         delay = 0.01
-        while True:
+        # A cancellation may hit, and be lost in, a connection that is just being made.
+        while not self._is_closed:
             link = self._link
             assert link is not None
             while not link.lost.done():
                 await asyncio.wait({link.lost}, timeout=min(_LOOK_SECONDS, self._timeout / 4))
                 link.check()
             self._ready.clear()
+            if self._is_closed:
+                return
             _log.warning("the connection to Redis was lost; connecting again")
             told = ""
-            while not self._ready.is_set():
+            while not (self._ready.is_set() or self._is_closed):
                 try:
                     await self._connect()
                     delay = 0.01
