@@ -64,28 +64,42 @@ def _constants() -> str:
 
 
 _EACH = re.compile(r"^-- each: ((?:\w+, *(?:\n-- +)?)*\w+)$", re.MULTILINE)
+_ALIKE = re.compile(_EACH.pattern.replace("each", "alike"), re.MULTILINE)
+
+APART: Final = "APART"
+"""The code of the error by which a call says that what its transitions share could not be written for all of them."""
 
 _TRANSITIONS = """
 local function transition({names})
 {body}
 end
-local replies = {{}}
-for first = 2, #ARGV, {count} do
-  local done, reply = pcall(transition, unpack(ARGV, first, first + {count} - 1))
-  if not done then reply = {{err = type(reply) == 'table' and reply.err or 'ERR ' .. tostring(reply)}} end
+local function failure(reason, code)
+  return {{err = code .. (type(reason) == 'table' and reason.err or 'ERR ' .. tostring(reason))}}
+end
+-- What is alike: how many such tuples there are, and these. Then of each transition its own, and which tuple is its.
+local own, first, replies = 3 + ARGV[2] * {alike}, {count} + 1, {{}}
+for i = own, #ARGV, first do AHEAD[#AHEAD + 1] = ARGV[i] end
+for i = own, #ARGV, first do
+  local alike = 3 + ARGV[i + {count}] * {alike}
+  local done, reply = pcall(transition, {own}, unpack(ARGV, alike, alike + {alike} - 1))
+  if not done then reply = failure(reply, '') end
   replies[#replies + 1] = reply or false
 end
-return replies
+local written, reason = pcall(commit)
+return written and replies or failure(reason, '{apart} ')
 """
 
 
 _DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
 
 
+_COMMON: Final = ("prelude.lua", "books.lua")
+
+
 def prelude() -> str:
     """What scripts have in common: constants of the states, the layout of records, and functions."""
-    text = (resources.files(__package__) / "scripts" / "prelude.lua").read_text()
-    return _constants() + lua_constants() + text
+    folder = resources.files(__package__) / "scripts"
+    return _constants() + lua_constants() + "\n".join((folder / name).read_text() for name in _COMMON)
 
 
 def _prelude_for(body: str) -> str:
@@ -112,10 +126,13 @@ def _words(code: str) -> set[str]:
 class Script:
     """One script: its text as Redis gets it, and the digest it is called by.
 
-    A script whose head says `each` in place of `args` is one transition, of which a call makes any number: its
-    arguments are those of one after those of the other, and its reply is the list of theirs. One that fails leaves the
-    others alone.
+    A script whose head says `each` in place of `args` is one transition, of which a call makes any number, and its
+    reply is the list of theirs. One that fails leaves the others alone. What most of them have alike is sent once for
+    all that have the same.
     """
+
+    own = 0
+    """How many of the arguments of a transition come first and are its own."""
 
     def __init__(self, name: str) -> None:
         body = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
@@ -126,7 +143,17 @@ class Script:
         each = _EACH.search(body)
         if each is not None:
             names = re.findall(r"\w+", each[1])
-            body = _TRANSITIONS.format(names=", ".join(names), count=len(names), body=body)
+            alike = _ALIKE.search(body)
+            common = re.findall(r"\w+", alike[1]) if alike is not None else []
+            body = _TRANSITIONS.format(
+                names=", ".join(names + common),
+                own=", ".join(f"ARGV[i + {n}]" for n in range(len(names))),
+                count=len(names),
+                alike=len(common),
+                apart=APART,
+                body=body,
+            )
+            self.own = len(names)
         self.name = name
         self.is_each = each is not None
         """Whether one call makes any number of transitions."""
