@@ -114,10 +114,14 @@ class _Wire:
 
     def __init__(self) -> None:
         self.posted: list[LateCall] = []
+        self.is_lost = False
 
     def post(self, call: LateCall) -> None:
         """Takes a call."""
-        self.posted.append(call)
+        if self.is_lost:
+            call.set_exception(StoreUnavailableError("lost"))
+        else:
+            self.posted.append(call)
 
     def flush(self) -> list[LateCall]:
         """What goes out at the end of a tick."""
@@ -146,12 +150,27 @@ def test_what_comes_while_redis_has_not_answered_goes_out_together(world: World)
         rest.set_result([b"b"])
         assert (await first[0], await first[1], await later[64]) == (b"a", [b"gone"], b"b")
         assert all(isinstance(each.exception(), StoreUnavailableError) for each in later[:64])
-        assert await _answered(runner, wire) == b"c"
 
-    async def _answered(runner: Runner, wire: _Wire) -> object:
-        reply = runner.each("watch", b"2")
+    world.run(scenario())
+
+
+def test_a_connection_that_is_lost_fails_what_waits_for_it_and_nothing_later(world: World) -> None:
+    """What has gone out, what has not, and what is asked for while there is none."""
+
+    async def scenario() -> None:
+        wire = _Wire()
+        runner = Runner(cast("Pipeline", wire), b"p:", b"server")
+        lost = [runner.each("watch", b"1")]
+        (out,) = wire.flush()
+        lost += [runner.each("watch", b"2")]
+        wire.is_lost = True
+        out.set_exception(StoreUnavailableError("lost"))
+        lost += [runner.each("watch", b"3"), runner.each("attach", b"3", b"nonce")]
+        assert all(isinstance(each.exception(), StoreUnavailableError) for each in lost)
+        wire.is_lost = False
+        last = runner.each("watch", b"4")
         (call,) = wire.flush()
         call.set_result([b"c"])
-        return await reply
+        assert await last == b"c"
 
     world.run(scenario())

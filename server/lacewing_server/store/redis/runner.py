@@ -60,11 +60,11 @@ class Runner:
         batch = self._open.get(name)
         if batch is None:
             batch = self._open[name] = _Batch(self, SCRIPTS[name])
-            if not self._unanswered:
-                batch.post()
         batch.items.append((arguments, future))
         if len(batch.items) == _BATCH_MAX:
             self.close(batch)
+            batch.post()
+        elif not self._unanswered:
             batch.post()
         return future
 
