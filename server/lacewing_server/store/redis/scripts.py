@@ -33,7 +33,7 @@ NAMES: Final = (
 )
 
 
-def _constants() -> str:
+def _constants() -> dict[str, str]:
     states = {
         execution_pb2.Execution.State.Name(value).removeprefix("STATE_"): value
         for value in execution_pb2.Execution.State.values()
@@ -56,11 +56,18 @@ def _constants() -> str:
         "ENTRY_OVERHEAD": limits.CACHE_ENTRY_OVERHEAD_BYTES,
         "TOUCH_MS": limits.CACHE_TOUCH_SECONDS * 1_000,
     }
+    return {name: str(value) for name, value in numbers.items()} | lua_constants()
+
+
+_CONSTANTS: Final = _constants()
+
+
+def _table_of_states() -> str:
     leads = ", ".join(
         f"[{state}] = {sum(1 << following for following in following_states)}"
         for state, following_states in lifecycle.TRANSITIONS.items()
     )
-    return "".join(f"local {name} = {value}\n" for name, value in numbers.items()) + f"local LEADS = {{{leads}}}\n"
+    return f"local LEADS = {{{leads}}}\n"
 
 
 _EACH = re.compile(r"^-- each: ((?:\w+, *(?:\n-- +)?)*\w+)$", re.MULTILINE)
@@ -96,27 +103,40 @@ _DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTIL
 _COMMON: Final = ("prelude.lua", "books.lua")
 
 
-def prelude() -> str:
-    """What scripts have in common: constants of the states, the layout of records, and functions."""
+def _functions() -> str:
     folder = resources.files(__package__) / "scripts"
-    return _constants() + lua_constants() + "\n".join((folder / name).read_text() for name in _COMMON)
+    return "\n".join([_table_of_states(), *((folder / name).read_text() for name in _COMMON)])
+
+
+def prelude() -> str:
+    """What scripts have in common, for a script that is none of ours: constants by name, and functions."""
+    return "".join(f"local {name} = {value}\n" for name, value in _CONSTANTS.items()) + _functions()
 
 
 def _prelude_for(body: str) -> str:
-    """The part of the prelude that a script uses.
+    """The part of what scripts have in common that a script uses.
 
     Redis runs a script from its first line at each call: what is defined there costs time, used or not.
     """
-    text = prelude()
-    constants, functions = text[: text.index("\n-- ") + 1], text[text.index("\n-- ") + 1 :]
     wanted, chosen = _words(body), []
     # In reverse, because each part uses only what precedes it.
-    for part in reversed([*constants.splitlines(), *functions.split("\n\n")]):
+    for part in reversed(_functions().split("\n\n")):
         names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
         if names & wanted:
             wanted |= _words(part)
             chosen.append(part)
     return "\n".join(reversed(chosen)) + "\n"
+
+
+_WORD: Final = re.compile(r"'[^'\n]*'|--[^\n]*|\w+")
+
+
+def _with_values(code: str) -> str:
+    """The same code with the values of constants in place of their names.
+
+    A variable that a function uses from outside costs time at each definition of the function, so at each call.
+    """
+    return _WORD.sub(lambda word: _CONSTANTS.get(word[0], word[0]), code)
 
 
 def _words(code: str) -> set[str]:
@@ -157,7 +177,7 @@ class Script:
         self.name = name
         self.is_each = each is not None
         """Whether one call makes any number of transitions."""
-        self.text = f"{shebang}\n{_prelude_for(body)}{body}"
+        self.text = f"{shebang}\n{_with_values(_prelude_for(body) + body)}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -1,4 +1,4 @@
--- Common to all scripts; the constants of the layout are generated from codec.py and precede this file.
+-- Common to all scripts. What is written in capitals and defined nowhere here is a constant: of codec.py, of the states, of limits.
 --
 -- KEYS[1] is the prefix of the partition: every key of it lives in one slot. ARGV[1] is the server that acts.
 local P, ACTOR = KEYS[1], ARGV[1]
