@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -103,6 +104,7 @@ _DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTIL
 _COMMON: Final = ("prelude.lua", "books.lua")
 
 
+@cache
 def _functions() -> str:
     folder = resources.files(__package__) / "scripts"
     return "\n".join([_table_of_states(), *((folder / name).read_text() for name in _COMMON)])
@@ -120,12 +122,21 @@ def _prelude_for(body: str) -> str:
     """
     wanted, chosen = _words(body), []
     # In reverse, because each part uses only what precedes it.
-    for part in reversed(_functions().split("\n\n")):
-        names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
+    for part, names, words in reversed(_parts()):
         if names & wanted:
-            wanted |= _words(part)
+            wanted |= words
             chosen.append(part)
     return "\n".join(reversed(chosen)) + "\n"
+
+
+@cache
+def _parts() -> list[tuple[str, set[str], set[str]]]:
+    """What scripts have in common, in parts: each with the values of constants, what it defines, and its words."""
+    parts = []
+    for part in _functions().split("\n\n"):
+        names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
+        parts.append((_with_values(part), names, _words(part)))
+    return parts
 
 
 _WORD: Final = re.compile(r"'[^'\n]*'|--[^\n]*|\w+")
@@ -177,7 +188,7 @@ class Script:
         self.name = name
         self.is_each = each is not None
         """Whether one call makes any number of transitions."""
-        self.text = f"{shebang}\n{_with_values(_prelude_for(body) + body)}"
+        self.text = f"{shebang}\n{_prelude_for(body)}{_with_values(body)}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
