@@ -37,6 +37,11 @@ SOCKET_NAME: Final = "valkey.sock"
 _SOCKET_PATH_MAX: Final = 103
 """Bytes of a unix socket's path, on the strictest system."""
 
+_ALLOCATOR: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
+"""It is linked with the allocator of the C library. What the scripts of one call leave behind are hundreds of small
+pieces, of which glibc by itself keeps seven of each size at hand: it then spends a sixth of all time on the rest. Other
+libraries do not heed it."""
+
 # Asks the kernel for SIGTERM when the parent ends, then becomes Valkey. It is a program of its own because Python code
 # between fork and exec is not safe in a process with threads, and gRPC's own fork handlers would run there.
 _DIE_WITH_PARENT: Final = """
@@ -139,6 +144,7 @@ class EmbeddedValkey:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env=_ALLOCATOR | os.environ,
                 start_new_session=True,
                 pass_fds=(lock.fileno(),),  # it has the lock from now on, and lets go of it by its end
             )

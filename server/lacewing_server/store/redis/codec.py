@@ -213,14 +213,18 @@ def unpack_entry(value: bytes) -> CachedOutcome | None:
     )
 
 
-def lua_constants() -> str:
-    """The part of the scripts' prelude that knows the layout, generated from the same table."""
-    lines = [
-        f"local HEADER = '>{''.join(part.lua for part in HEADER)}'",
-        f"local HEADER_BYTES = {HEADER_BYTES}",
-        f"local ENTRY = '{ENTRY_LUA}'",
-        f"local ENTRY_BYTES = {_ENTRY.size}",
-        f"local FORMAT, PENDING, DONE = {FORMAT}, {PENDING}, {DONE}",
-    ]
-    lines += [f"local {part.lua_name} = {index}" for index, part in enumerate(HEADER, 1) if part.name != "format"]
-    return "\n".join(lines) + "\n"
+def lua_constants() -> dict[str, str]:
+    """What scripts know of the layout, as constants of Lua, generated from the same table."""
+    numbers = {
+        "HEADER_BYTES": HEADER_BYTES,
+        "ENTRY_BYTES": _ENTRY.size,
+        "FORMAT": FORMAT,
+        "PENDING": PENDING,
+        "DONE": DONE,
+    }
+    return {
+        "HEADER": f"'>{''.join(part.lua for part in HEADER)}'",
+        "ENTRY": f"'{ENTRY_LUA}'",
+        **{name: str(value) for name, value in numbers.items()},
+        **{part.lua_name: str(index) for index, part in enumerate(HEADER, 1) if part.name != "format"},
+    }

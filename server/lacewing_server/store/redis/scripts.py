@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -33,7 +34,7 @@ NAMES: Final = (
 )
 
 
-def _constants() -> str:
+def _constants() -> dict[str, str]:
     states = {
         execution_pb2.Execution.State.Name(value).removeprefix("STATE_"): value
         for value in execution_pb2.Execution.State.values()
@@ -56,53 +57,97 @@ def _constants() -> str:
         "ENTRY_OVERHEAD": limits.CACHE_ENTRY_OVERHEAD_BYTES,
         "TOUCH_MS": limits.CACHE_TOUCH_SECONDS * 1_000,
     }
+    return {name: str(value) for name, value in numbers.items()} | lua_constants()
+
+
+_CONSTANTS: Final = _constants()
+
+
+def _table_of_states() -> str:
     leads = ", ".join(
         f"[{state}] = {sum(1 << following for following in following_states)}"
         for state, following_states in lifecycle.TRANSITIONS.items()
     )
-    return "".join(f"local {name} = {value}\n" for name, value in numbers.items()) + f"local LEADS = {{{leads}}}\n"
+    return f"local LEADS = {{{leads}}}\n"
 
 
 _EACH = re.compile(r"^-- each: ((?:\w+, *(?:\n-- +)?)*\w+)$", re.MULTILINE)
+_ALIKE = re.compile(_EACH.pattern.replace("each", "alike"), re.MULTILINE)
+
+APART: Final = "APART"
+"""The code of the error by which a call says that what its transitions share could not be written for all of them."""
 
 _TRANSITIONS = """
 local function transition({names})
 {body}
 end
-local replies = {{}}
-for first = 2, #ARGV, {count} do
-  local done, reply = pcall(transition, unpack(ARGV, first, first + {count} - 1))
-  if not done then reply = {{err = type(reply) == 'table' and reply.err or 'ERR ' .. tostring(reply)}} end
+local function failure(reason, code)
+  return {{err = code .. (type(reason) == 'table' and reason.err or 'ERR ' .. tostring(reason))}}
+end
+-- What is alike: how many such tuples there are, and these. Then of each transition its own, and which tuple is its.
+local own, first, replies = 3 + ARGV[2] * {alike}, {count} + 1, {{}}
+for i = own, #ARGV, first do AHEAD[#AHEAD + 1] = ARGV[i] end
+for i = own, #ARGV, first do
+  local alike = 3 + ARGV[i + {count}] * {alike}
+  local done, reply = pcall(transition, {own}, unpack(ARGV, alike, alike + {alike} - 1))
+  if not done then reply = failure(reply, '') end
   replies[#replies + 1] = reply or false
 end
-return replies
+local written, reason = pcall(commit)
+return written and replies or failure(reason, '{apart} ')
 """
 
 
 _DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
 
 
+_COMMON: Final = ("prelude.lua", "books.lua")
+
+
+@cache
+def _functions() -> str:
+    folder = resources.files(__package__) / "scripts"
+    return "\n".join([_table_of_states(), *((folder / name).read_text() for name in _COMMON)])
+
+
 def prelude() -> str:
-    """What scripts have in common: constants of the states, the layout of records, and functions."""
-    text = (resources.files(__package__) / "scripts" / "prelude.lua").read_text()
-    return _constants() + lua_constants() + text
+    """What scripts have in common, for a script that is none of ours: constants by name, and functions."""
+    return "".join(f"local {name} = {value}\n" for name, value in _CONSTANTS.items()) + _functions()
 
 
 def _prelude_for(body: str) -> str:
-    """The part of the prelude that a script uses.
+    """The part of what scripts have in common that a script uses.
 
     Redis runs a script from its first line at each call: what is defined there costs time, used or not.
     """
-    text = prelude()
-    constants, functions = text[: text.index("\n-- ") + 1], text[text.index("\n-- ") + 1 :]
     wanted, chosen = _words(body), []
     # In reverse, because each part uses only what precedes it.
-    for part in reversed([*constants.splitlines(), *functions.split("\n\n")]):
-        names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
+    for part, names, words in reversed(_parts()):
         if names & wanted:
-            wanted |= _words(part)
+            wanted |= words
             chosen.append(part)
     return "\n".join(reversed(chosen)) + "\n"
+
+
+@cache
+def _parts() -> list[tuple[str, set[str], set[str]]]:
+    """What scripts have in common, in parts: each with the values of constants, what it defines, and its words."""
+    parts = []
+    for part in _functions().split("\n\n"):
+        names = {name.strip() for found in _DEFINED.findall(part) for name in ",".join(found).split(",")}
+        parts.append((_with_values(part), names, _words(part)))
+    return parts
+
+
+_WORD: Final = re.compile(r"'[^'\n]*'|--[^\n]*|\w+")
+
+
+def _with_values(code: str) -> str:
+    """The same code with the values of constants in place of their names.
+
+    A variable that a function uses from outside costs time at each definition of the function, so at each call.
+    """
+    return _WORD.sub(lambda word: _CONSTANTS.get(word[0], word[0]), code)
 
 
 def _words(code: str) -> set[str]:
@@ -112,10 +157,13 @@ def _words(code: str) -> set[str]:
 class Script:
     """One script: its text as Redis gets it, and the digest it is called by.
 
-    A script whose head says `each` in place of `args` is one transition, of which a call makes any number: its
-    arguments are those of one after those of the other, and its reply is the list of theirs. One that fails leaves the
-    others alone.
+    A script whose head says `each` in place of `args` is one transition, of which a call makes any number, and its
+    reply is the list of theirs. One that fails leaves the others alone. What most of them have alike is sent once for
+    all that have the same.
     """
+
+    own = 0
+    """How many of the arguments of a transition come first and are its own."""
 
     def __init__(self, name: str) -> None:
         body = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
@@ -126,11 +174,21 @@ class Script:
         each = _EACH.search(body)
         if each is not None:
             names = re.findall(r"\w+", each[1])
-            body = _TRANSITIONS.format(names=", ".join(names), count=len(names), body=body)
+            alike = _ALIKE.search(body)
+            common = re.findall(r"\w+", alike[1]) if alike is not None else []
+            body = _TRANSITIONS.format(
+                names=", ".join(names + common),
+                own=", ".join(f"ARGV[i + {n}]" for n in range(len(names))),
+                count=len(names),
+                alike=len(common),
+                apart=APART,
+                body=body,
+            )
+            self.own = len(names)
         self.name = name
         self.is_each = each is not None
         """Whether one call makes any number of transitions."""
-        self.text = f"{shebang}\n{_prelude_for(body)}{body}"
+        self.text = f"{shebang}\n{_prelude_for(body)}{_with_values(body)}"
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

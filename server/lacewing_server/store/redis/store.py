@@ -266,7 +266,7 @@ class Store:
             if not SCRIPTS[name].is_each:
                 return await self._runner.run(name, *args)
             if bulk:
-                return (await self._bulk_runner.run(name, *args))[0]
+                return await self._bulk_runner.alone(name, *args)
             return await self._runner.each(name, *args)
         except (StoreUnavailableError, CommandError) as error:
             raise _refusal(error) from error
@@ -299,21 +299,20 @@ class Store:
         """Creates an execution, or answers it from the cache. ``record`` is completed in place."""
         inputs, worker = record.inputs, creation.worker
         record.inputs = b""
-        header = codec.pack_record(record)[: codec.HEADER_BYTES]
+        head = codec.pack_record(record)
         record.inputs = inputs
         reply = await self.run(
             "create",
             record.id,
-            header,
-            record.meta,
+            head,
             inputs,
+            creation.nonce,
             creation.domain_index,
             creation.max_queued,
             creation.deadline,
             creation.lookup,
             (b"2" if creation.has_blobs else b"1") if creation.record_hit else b"",
             creation.expected_latest,
-            creation.nonce,
             worker,
             creation.unary_lease,
             creation.patch,
@@ -397,8 +396,8 @@ class Store:
             "finish",
             execution_id,
             guard,
-            outcome.state,
             outcome.outcome,
+            outcome.state,
             outcome.attempt,
             outcome.cache_status,
             outcome.entry,
@@ -419,10 +418,10 @@ class Store:
             "requeue",
             execution_id,
             guard,
+            how.outcome,
             how.failures,
             how.losses,
             how.delay,
-            how.outcome,
             how.attempt,
             b"1" if how.keep_nonce else b"",
             bytes([how.revoke_reason]),

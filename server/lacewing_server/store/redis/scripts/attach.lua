@@ -6,8 +6,8 @@
 local h = read(id)
 if not h then return {'gone'} end
 if not admitted(h, 'n' .. nonce) then return {'refused', h.value} end
-if h[OWNER] ~= NO_SERVER then redis.call('SREM', P .. 'run:' .. h[OWNER], id) end
-redis.call('SADD', P .. 'run:' .. ACTOR, id)
+if h[OWNER] ~= NO_SERVER then include(RUN .. h[OWNER], id, false) end
+include(RUN .. ACTOR, id, true)
 h[OWNER], h[LEASE_EXPIRE_MS] = ACTOR, 0
 local value = write(id, h)
 arm(id, h)

@@ -38,7 +38,7 @@ local function spend(ref, limits, count)
   end
 end
 
-local task, project = known('t:' .. task_ref), known('p:' .. project_ref)
+local task, project = known('t:', task_ref), known('p:', project_ref)
 bound(task_ref, task)
 bound(project_ref, project)
 local leased = 0
@@ -48,6 +48,7 @@ while leased < allowed do
     reply[1], reply[2] = 0, 0
     break
   end
+  for i = 1, #taken, 2 do AHEAD[#AHEAD + 1] = taken[i] end
   for i = 1, #taken, 2 do
     local id = taken[i]
     local readable, h = pcall(read, id)
@@ -59,11 +60,11 @@ while leased < allowed do
       lease(id, h, ARGV[slot], ARGV[slot + 1], lease_ms, now)
       if task.max_concurrency then
         h[FLAGS] = bit.bor(h[FLAGS], TASK_LIMITED)
-        redis.call('SADD', P .. 'c:' .. task_ref, id)
+        include(P .. 'c:' .. task_ref, id, true)
       end
       if project.max_concurrency then
         h[FLAGS] = bit.bor(h[FLAGS], PROJECT_LIMITED)
-        redis.call('SADD', P .. 'c:' .. project_ref, id)
+        include(P .. 'c:' .. project_ref, id, true)
       end
       reply[#reply + 1] = id
       reply[#reply + 1] = write(id, h)
@@ -74,7 +75,8 @@ while leased < allowed do
   end
 end
 -- Left to a server that can read them, behind what we can.
-for _, id in ipairs(unreadable) do redis.call('ZADD', queue, ('%.0f'):format(now * 1000), id) end
+for _, id in ipairs(unreadable) do score(queue, id, now * 1000) end
 spend(task_ref, task, leased)
 spend(project_ref, project, leased)
+commit()
 return reply

@@ -1,20 +1,21 @@
 -- Creates an execution: answers from the cache, waits for who computes the same, is leased at once, or is queued.
 -- from: nothing. to: QUEUED RUNNING WAITING SUCCEEDED
--- each: id, header, meta, inputs, domain_index, max_queued, deadline, lookup, record_hit, expected_latest, nonce,
---   worker, unary_lease, patch, parent, parent_nonce, kept_graph
---   deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' unless the entry refers to
+-- each: id, head, inputs, nonce
+-- alike: domain_index, max_queued, deadline, lookup, record_hit, expected_latest, worker, unary_lease, patch, parent,
+--   parent_nonce, kept_graph
+--   head: header and meta. deadline: ms from now, or 0. lookup: '' no, 'u' use, 'o' only. record_hit: '1' unless the entry refers to
 --   blobs, '2' always, or ''. expected_latest: a version, or ''.
 --   nonce and worker: for a lease at once, or ''. unary_lease: ms, or 0. patch: of a serialized cache, or ''
 --   parent: whose graph it is a node of, or ''; parent_nonce: the lease of that. kept_graph: of which execution the graph is
 --   taken over, or ''
 -- returns: exists, record | task | orphan | hit, entry, now | absent | full, 'task' or 'project', bound | leased, now, cache status
 --   | queued, now, cache status | waiting, now, cache status, patch
-local existing = redis.call('GET', P .. 'x:' .. id)
+local existing = stored(id)
 if existing then return {'exists', existing} end
 if parent ~= '' and not leased_by(parent, parent_nonce) then return {'orphan'} end
-local h = {struct.unpack(HEADER, header)}
-h.meta, h.worker, h.inputs, h.outcome = meta, '', inputs, ''
-local task, project = known('t:' .. h[TASK_REF]), known('p:' .. h[PROJECT_REF])
+local h = unpacked(head)
+h.meta, h.inputs = head:sub(HEADER_BYTES + 1), inputs
+local task, project = known('t:', h[TASK_REF]), known('p:', h[PROJECT_REF])
 if not task.latest or (expected_latest ~= '' and task.latest ~= expected_latest) then return {'task'} end
 local now = now_ms()
 h[CREATE_MS], h[QUEUED_MS] = now, now
@@ -24,8 +25,8 @@ local function store()
     h[FLAGS], h.inputs = bit.bor(h[FLAGS], BIG_INPUTS), ''
     redis.call('SET', P .. 'b:' .. id, inputs)
   end
-  redis.call('ZADD', P .. 'ix:' .. h[TASK_REF], now, id)
-  redis.call('ZADD', P .. 'ix:' .. (parent ~= '' and parent or domain_index), now, id)
+  score(P .. 'ix:' .. h[TASK_REF], id, now)
+  score(P .. 'ix:' .. (parent ~= '' and parent or domain_index), id, now)
   if kept_graph ~= '' then
     redis.call('COPY', P .. 'g:' .. kept_graph, P .. 'g:' .. id)
     redis.call('PERSIST', P .. 'g:' .. id)
@@ -40,7 +41,9 @@ local function store()
   if h[STATE] < SUCCEEDED then arm(id, h, true) end
 end
 local function is_full()
-  return project.max_queued and tonumber(redis.call('GET', P .. 'n:' .. h[PROJECT_REF]) or 0) >= project.max_queued
+  if not project.max_queued then return false end
+  local waiting = tonumber(redis.call('GET', P .. 'n:' .. h[PROJECT_REF]) or 0) + (MORE_WAIT[h[PROJECT_REF]] or 0)
+  return waiting >= project.max_queued
 end
 if lookup ~= '' then
   local entry, broken = entry_of(h[CACHE_KEY])
@@ -68,9 +71,9 @@ if lookup ~= '' then
     return {'waiting', now, h[CACHE_STATUS], entry:sub(15)}
   end
 end
-local length = redis.call('ZCARD', P .. 'q:' .. h[QUEUE_REF])
-if length >= tonumber(max_queued) then return {'full', 'task', max_queued} end
-local at_once = nonce ~= '' and length == 0 and not task.limited and not project.limited
+local ahead = length(P .. 'q:' .. h[QUEUE_REF])
+if ahead >= tonumber(max_queued) then return {'full', 'task', max_queued} end
+local at_once = nonce ~= '' and ahead == 0 and not task.limited and not project.limited
 if not at_once and is_full() then return {'full', 'project', project.max_queued} end
 if patch ~= '' then redis.call('SET', P .. 'm:' .. h[CACHE_KEY], string.char(FORMAT, PENDING) .. id .. patch) end
 if at_once then

@@ -20,4 +20,5 @@ for i = 3, #ARGV, 2 do
     reply[#reply + 1] = 0
   end
 end
+commit()
 return reply

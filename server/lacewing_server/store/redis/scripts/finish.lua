@@ -3,8 +3,8 @@
 -- from: QUEUED WAITING. to: TIMED_OUT CANCELLED
 -- from: RUNNING. to: SUCCEEDED FAILED TIMED_OUT CANCELLED
 -- from: WAITING. to: SUCCEEDED QUEUED (those who wait for the entry)
--- each: id, guard, state, outcome, attempt, cache_status, entry, entry_ttl, project, cache_max, keep_nonce, revoke_reason,
---   failures, losses
+-- each: id, guard, outcome
+-- alike: state, attempt, cache_status, entry, entry_ttl, project, cache_max, keep_nonce, revoke_reason, failures, losses
 --   attempt: to record, or ''. entry: to store, or ''. entry_ttl: ms, 0 for no end. project, cache_max: whose cache that is, and
 --   how many bytes it may have. keep_nonce: '1' or ''. failures, losses: to add
 -- returns: gone | refused, record | done, now, cache status
@@ -18,7 +18,7 @@ enter(h, state)
 if before == RUNNING then
   unlease(id, h, keep_nonce == '1', revoke_reason)
 elseif before == QUEUED and h[NOT_BEFORE_MS] == 0 then
-  redis.call('ZREM', P .. 'q:' .. h[QUEUE_REF], id)
+  make_unready(id, h)
 end
 h[END_MS], h[NOT_BEFORE_MS], h.outcome = now, 0, outcome
 h[CACHE_STATUS], h[FAILURES], h[LOSSES] = tonumber(cache_status), h[FAILURES] + failures, h[LOSSES] + losses
@@ -49,7 +49,7 @@ if entry ~= '' then
   end
 end
 write(id, h)
-redis.call('ZREM', P .. 'timer', id)
+arm(id, h)
 announce(id, h)
 -- What still runs of its graph is ended by the acting server, or by another one if that dies.
 if bit.band(h[FLAGS], GRAPH) ~= 0 and state ~= SUCCEEDED then redis.call('ZADD', P .. 'gx', now, id) end

@@ -1,41 +1,99 @@
--- Common to all scripts; the constants of the layout are generated from codec.py and precede this file.
+-- Common to all scripts. What is written in capitals and defined nowhere here is a constant: of codec.py, of the states, of limits.
 --
 -- KEYS[1] is the prefix of the partition: every key of it lives in one slot. ARGV[1] is the server that acts.
 local P, ACTOR = KEYS[1], ARGV[1]
 local NO_SERVER, NO_NONCE = ('\0'):rep(8), ('\0'):rep(8)
+local TIMER, RUN = P .. 'timer', P .. 'run:'
 
--- Time stands still in a script.
-local NOW
+-- A command costs more than what it does. So what a call changes of records, indexes, queues, clocks and counts is
+-- collected, seen by what comes after it in the call, and written by `commit` at its end with few commands.
+--
+-- The records of a call by id: packed, or false if there is none.
+local RECORDS = {}
+
+-- Ids whose records are going to be asked for.
+local AHEAD = {}
+
+-- The records to write, in order, and how long each lives in ms, or false.
+local WRITTEN, LIVES = {}, {}
+
+-- What changes in sorted sets and in sets: by key, by member its score, or whether it is in; false takes it out.
+local SCORES, MEMBERS = {}, {}
+
+-- Time stands still in a script: milliseconds, and the microseconds of these.
+local NOW, SEQUENCE
 local function now_ms()
   if not NOW then
     local time = redis.call('TIME')
-    NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+    NOW, SEQUENCE = time[1] * 1000 + math.floor(time[2] / 1000), time[2] % 1000
   end
   return NOW
 end
 
 -- What is known of a task or of a project beyond its versions: read once in a script. Its bounds are numbers, or nil.
 local KNOWN = {}
-local function known(key)
-  if not KNOWN[key] then
-    local values = redis.call('HMGET', P .. key, 'max_concurrency', 'rate_count', 'rate_ms', 'max_queued', 'latest', 'state')
+local function known(kind, ref)
+  if not KNOWN[ref] then
+    local values = redis.call('HMGET', P .. kind .. ref, 'max_concurrency', 'rate_count', 'rate_ms', 'max_queued', 'latest', 'state')
     local found = {}
     found.max_concurrency, found.rate_count = tonumber(values[1] or nil), tonumber(values[2] or nil)
     found.rate_ms, found.max_queued = tonumber(values[3] or nil), tonumber(values[4] or nil)
     found.latest = values[6] == 'active' and values[5]
     found.limited = found.max_concurrency or found.rate_count
-    KNOWN[key] = found
+    KNOWN[ref] = found
   end
-  return KNOWN[key]
+  return KNOWN[ref]
+end
+
+-- Reads records that the call has not seen yet, with one command.
+local function fetch(ids)
+  local keys, absent = {}, {}
+  for i, id in ipairs(ids) do keys[i] = P .. 'x:' .. id end
+  local values = redis.call('MGET', unpack(keys))
+  for i, id in ipairs(ids) do
+    if values[i] then RECORDS[id] = values[i] else absent[#absent + 1] = keys[i] end
+  end
+  -- To MGET what is no string is nothing; it is left to `stored`.
+  if #absent > 0 and redis.call('EXISTS', unpack(absent)) == 0 then
+    for _, id in ipairs(ids) do RECORDS[id] = RECORDS[id] or false end
+  end
+end
+
+-- A record as it is now, packed, or false. It is an error that there is something else than a string.
+local function stored(id)
+  if RECORDS[id] == nil and #AHEAD > 0 then
+    local ids = AHEAD
+    AHEAD = {}
+    fetch(ids)
+  end
+  if RECORDS[id] == nil then RECORDS[id] = redis.call('GET', P .. 'x:' .. id) end
+  return RECORDS[id]
+end
+
+-- Gives a member of a sorted set its score, or takes it out.
+local function score(key, member, value)
+  if not SCORES[key] then SCORES[key] = {} end
+  SCORES[key][member] = value
+end
+
+-- Puts a member into a set, or takes it out.
+local function include(key, member, is_in)
+  if not MEMBERS[key] then MEMBERS[key] = {} end
+  MEMBERS[key][member] = is_in
+end
+
+-- A header as a table that has room for the variable parts: making room later costs more than all else.
+local function unpacked(header)
+  return {meta = '', worker = '', inputs = '', outcome = '', value = header, struct.unpack(HEADER, header)}
 end
 
 -- A record as a table: the header's fields by index, the variable parts by name; nil if there is none. It is an error
 -- that there is something else: a newer server's record, or none of ours.
 local function read(id)
-  local value = redis.call('GET', P .. 'x:' .. id)
+  local value = stored(id)
   if not value then return nil end
   if value:byte(1) ~= FORMAT or #value < HEADER_BYTES then error('cannot read a record') end
-  local h = {struct.unpack(HEADER, value)}
+  local h = unpacked(value)
   local meta = HEADER_BYTES + h[META_LENGTH]
   local worker = meta + h[WORKER_LENGTH]
   local inputs = worker + h[INPUTS_LENGTH]
@@ -43,7 +101,6 @@ local function read(id)
   h.worker = value:sub(meta + 1, worker)
   h.inputs = value:sub(worker + 1, inputs)
   h.outcome = value:sub(inputs + 1)
-  h.value = value
   return h
 end
 
@@ -55,10 +112,11 @@ local function bounds(key, max_concurrency, rate_count, rate_ms, max_queued)
   end
 end
 
--- Keeps count of the executions of a project that wait.
+-- Keeps count of the executions of a project that wait: how many more there are than at the beginning of the call.
+local MORE_WAIT = {}
 local function count_waiting(h, was, is)
   local before, after = was == QUEUED or was == WAITING, is == QUEUED or is == WAITING
-  if before ~= after then redis.call('INCRBY', P .. 'n:' .. h[PROJECT_REF], after and 1 or -1) end
+  if before ~= after then MORE_WAIT[h[PROJECT_REF]] = (MORE_WAIT[h[PROJECT_REF]] or 0) + (after and 1 or -1) end
 end
 
 -- Moves an execution to a state that the table of domain/lifecycle.py lets follow, as its next revision. Comes before
@@ -71,12 +129,14 @@ local function enter(h, state)
   h[STATE], h[REVISION] = state, h[REVISION] + 1
 end
 
--- Stores a record and returns it packed; a terminal one expires after its retention, with all that belongs to it.
+-- Has a record written and returns it packed; a terminal one expires after its retention, with all that belongs to it.
 local function write(id, h)
   h[META_LENGTH], h[WORKER_LENGTH], h[INPUTS_LENGTH], h[OUTCOME_LENGTH] = #h.meta, #h.worker, #h.inputs, #h.outcome
   local value = struct.pack(HEADER, unpack(h, 1, OUTCOME_LENGTH)) .. h.meta .. h.worker .. h.inputs .. h.outcome
-  if h[STATE] >= SUCCEEDED then
-    redis.call('SET', P .. 'x:' .. id, value, 'PX', h[RETENTION])
+  local is_last = h[STATE] >= SUCCEEDED
+  if LIVES[id] == nil then WRITTEN[#WRITTEN + 1] = id end
+  RECORDS[id], LIVES[id] = value, is_last and h[RETENTION]
+  if is_last then
     if bit.band(h[FLAGS], BIG_INPUTS) ~= 0 then redis.call('PEXPIRE', P .. 'b:' .. id, h[RETENTION]) end
     local is_graph = bit.band(h[FLAGS], GRAPH) ~= 0
     if is_graph or h[FAILURES] + h[LOSSES] > 0 then redis.call('PEXPIRE', P .. 'a:' .. id, h[RETENTION]) end
@@ -84,14 +144,13 @@ local function write(id, h)
       redis.call('PEXPIRE', P .. 'g:' .. id, h[RETENTION])
       redis.call('PEXPIRE', P .. 'ix:' .. id, h[RETENTION])
     end
-  else
-    redis.call('SET', P .. 'x:' .. id, value)
   end
   return value
 end
 
 -- Keeps the one timer entry of an execution at the earliest of its clocks.
 local function arm(id, h, is_new)
+  if h[STATE] >= SUCCEEDED then return score(TIMER, id, false) end
   local due = h[DEADLINE_MS] > 0 and h[DEADLINE_MS] or math.huge
   local is_graph = bit.band(h[FLAGS], GRAPH) ~= 0
   if h[STATE] == QUEUED then
@@ -103,8 +162,7 @@ local function arm(id, h, is_new)
     due = math.min(due, h[START_MS] + h[ATTEMPT_TIMEOUT])
     if h[LEASE_EXPIRE_MS] > 0 then due = math.min(due, h[LEASE_EXPIRE_MS]) end
   end
-  if due < math.huge and h[STATE] < SUCCEEDED then redis.call('ZADD', P .. 'timer', due, id)
-  elseif not is_new then redis.call('ZREM', P .. 'timer', id) end
+  if due < math.huge then score(TIMER, id, due) elseif not is_new then score(TIMER, id, false) end
 end
 
 -- Tells the other servers that may wait for an execution that it has changed.
@@ -118,17 +176,31 @@ local function announce(id, h)
   end
 end
 
+-- How long a queue is.
+local LENGTHS = {}
+local function length(queue)
+  if not LENGTHS[queue] then LENGTHS[queue] = redis.call('ZCARD', queue) end
+  return LENGTHS[queue]
+end
+
 -- Puts an execution in its ready queue, as queued since a time; the first one of an empty queue wakes every server. The
--- score is that time in microseconds, earlier or later by the head start of the priority; what one script makes ready in
--- the same millisecond keeps its order.
-local SEQUENCE = 0
+-- score is that time in microseconds, earlier or later by the head start of the priority; what is made ready in the same
+-- millisecond keeps its order.
 local function make_ready(id, h, since)
   local queue, start = P .. 'q:' .. h[QUEUE_REF], since * 1000 + SEQUENCE
   SEQUENCE = SEQUENCE + 1
   if bit.band(h[FLAGS], HIGH_PRIORITY) ~= 0 then start = start - HEAD_START
   elseif bit.band(h[FLAGS], LOW_PRIORITY) ~= 0 then start = start + HEAD_START end
-  redis.call('ZADD', queue, ('%.0f'):format(start), id)
-  if redis.call('ZCARD', queue) == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+  if length(queue) == 0 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+  LENGTHS[queue] = LENGTHS[queue] + 1
+  score(queue, id, start)
+end
+
+-- Takes an execution out of its ready queue.
+local function make_unready(id, h)
+  local queue = P .. 'q:' .. h[QUEUE_REF]
+  LENGTHS[queue] = length(queue) - 1
+  score(queue, id, false)
 end
 
 -- Leases an attempt: to a stream of the acting server, or for lease_ms to a unary worker. A graph that goes on is the same
@@ -140,80 +212,28 @@ local function lease(id, h, nonce, worker, lease_ms, now)
     h[LEASE_EXPIRE_MS] = now + lease_ms
   else
     h[OWNER] = ACTOR
-    redis.call('SADD', P .. 'run:' .. ACTOR, id)
+    include(RUN .. ACTOR, id, true)
   end
 end
 
 -- Ends the lease of a running attempt; another server that holds it is told to revoke it.
 local function unlease(id, h, keep_nonce, reason)
   if h[OWNER] ~= NO_SERVER then
-    redis.call('SREM', P .. 'run:' .. h[OWNER], id)
+    include(RUN .. h[OWNER], id, false)
     if h[OWNER] ~= ACTOR then redis.call('PUBLISH', P .. 'ch:' .. h[OWNER], 'r' .. id .. h[NONCE] .. reason) end
   end
   h[OWNER], h[LEASE_EXPIRE_MS] = NO_SERVER, 0
   -- Another one may run in its place.
   if bit.band(h[FLAGS], TASK_LIMITED) ~= 0 then
-    redis.call('SREM', P .. 'c:' .. h[TASK_REF], id)
-    if redis.call('EXISTS', P .. 'q:' .. h[QUEUE_REF]) == 1 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
+    include(P .. 'c:' .. h[TASK_REF], id, false)
+    if length(P .. 'q:' .. h[QUEUE_REF]) > 0 then redis.call('PUBLISH', P .. 'ch:all', 'q' .. h[QUEUE_REF]) end
   end
   if bit.band(h[FLAGS], PROJECT_LIMITED) ~= 0 then
-    redis.call('SREM', P .. 'c:' .. h[PROJECT_REF], id)
+    include(P .. 'c:' .. h[PROJECT_REF], id, false)
     redis.call('PUBLISH', P .. 'ch:all', 'u' .. h[PROJECT_REF])
   end
   h[FLAGS] = bit.band(h[FLAGS], bit.bnot(bit.bor(TASK_LIMITED, PROJECT_LIMITED)))
   if not keep_nonce then h[NONCE] = NO_NONCE end
-end
-
--- A cache entry, or nil; and whether there is something that cannot be read as one.
-local function entry_of(key)
-  local value = redis.pcall('GET', P .. 'm:' .. key)
-  if not value then return nil, false end
-  if type(value) ~= 'string' or value:byte(1) ~= FORMAT then return nil, true end
-  return value, false
-end
-
--- The books of the cache. What is filled is in them until it is evicted, or `reclaim` finds that it has expired: its size,
--- task and project (mz), the time of its last use (ml) and of its end (me), and the sums of task and project (ms, mp).
-local function count(project, task_ref, field, by)
-  redis.call('HINCRBY', P .. 'mp:' .. project, field, by)
-  redis.call('HINCRBY', P .. 'ms:' .. task_ref, field, by)
-end
-
--- Takes an entry out of the books; says of which project and task it was, or nothing.
-local function unbook(key)
-  local book = redis.call('HGET', P .. 'mz', key)
-  if not book then return nil end
-  local size, task_ref = struct.unpack('>I8c12', book)
-  local project = book:sub(21)
-  redis.call('HDEL', P .. 'mz', key)
-  redis.call('ZREM', P .. 'me', key)
-  redis.call('ZREM', P .. 'ml:' .. project, key)
-  redis.call('ZREM', P .. 'mx:' .. task_ref, key)
-  count(project, task_ref, 'bytes', -size)
-  count(project, task_ref, 'entries', -1)
-  return project, task_ref
-end
-
--- Evicts an entry that is filled, and takes it out of the books; says whether there was one. Reservations stay.
-local function drop(key)
-  local gone = 0
-  if redis.call('GETRANGE', P .. 'm:' .. key, 0, 1):byte(2) == DONE then gone = redis.call('DEL', P .. 'm:' .. key) end
-  return gone, unbook(key)
-end
-
--- Evicts what was not used for longest until a project keeps its bound, but not the entry `own`, and at most so many.
--- A project that does not keep it yet is noted for `shrink`.
-local function make_room(project, max, own, most)
-  for _ = 1, most do
-    if tonumber(redis.call('HGET', P .. 'mp:' .. project, 'bytes') or 0) <= max then return true end
-    local oldest = redis.call('ZRANGE', P .. 'ml:' .. project, 0, 1)
-    local key = oldest[1] == own and oldest[2] or oldest[1]
-    if not key then return true end
-    local gone, _, task_ref = drop(key)
-    if task_ref then count(project, task_ref, 'evictions', gone) else redis.call('ZREM', P .. 'ml:' .. project, key) end
-  end
-  redis.call('SADD', P .. 'mo', project)
-  return false
 end
 
 -- Whether a transition may happen: 'n' nonce, the lease is current; 'o' nonce owner, and its owner too; 'e' nonce, and it
@@ -227,8 +247,50 @@ local function admitted(h, guard)
   return kind == 'n' or h[OWNER] == guard:sub(10, 17)
 end
 
--- Whether an execution runs under a lease; its header alone is read, however large it is.
+-- Whether an execution that the call does not change runs under a lease; its header alone is read, however large it is.
+local LEASED = {}
 local function leased_by(id, nonce)
-  local value = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER_BYTES - 1)
-  return value:byte(1) == FORMAT and #value == HEADER_BYTES and admitted({struct.unpack(HEADER, value)}, 'n' .. nonce)
+  local lease = id .. nonce
+  if LEASED[lease] == nil then
+    local value = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER_BYTES - 1)
+    LEASED[lease] = value:byte(1) == FORMAT and #value == HEADER_BYTES
+      and admitted({struct.unpack(HEADER, value)}, 'n' .. nonce)
+  end
+  return LEASED[lease]
+end
+
+-- Makes changes of sets or sorted sets.
+local function change(all, add, remove)
+  for key, members in pairs(all) do
+    local added, removed = {}, {}
+    for member, value in pairs(members) do
+      if not value then
+        removed[#removed + 1] = member
+      else
+        if value ~= true then added[#added + 1] = value end
+        added[#added + 1] = member
+      end
+    end
+    if #added > 0 then redis.call(add, key, unpack(added)) end
+    if #removed > 0 then redis.call(remove, key, unpack(removed)) end
+  end
+end
+
+-- Writes what the call has collected. If a key is not of its type, only what may be repeated has been written.
+local function commit()
+  change(SCORES, 'ZADD', 'ZREM')
+  change(MEMBERS, 'SADD', 'SREM')
+  local values = {}
+  for _, id in ipairs(WRITTEN) do
+    if LIVES[id] then
+      redis.call('SET', P .. 'x:' .. id, RECORDS[id], 'PX', LIVES[id])
+    else
+      values[#values + 1] = P .. 'x:' .. id
+      values[#values + 1] = RECORDS[id]
+    end
+  end
+  if #values > 0 then redis.call('MSET', unpack(values)) end
+  for ref, more in pairs(MORE_WAIT) do
+    if more ~= 0 then redis.call('INCRBY', P .. 'n:' .. ref, more) end
+  end
 end

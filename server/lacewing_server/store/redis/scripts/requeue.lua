@@ -2,8 +2,8 @@
 -- Sends an execution back to its queue after an attempt that failed, was lost, or was given back; or to the queue of
 -- graphs, with the graph that its body has given.
 -- from: RUNNING. to: QUEUED
--- each: id, guard, failures, losses, delay, outcome, attempt, keep_nonce, revoke_reason,
---   graph, graph_queue
+-- each: id, guard, outcome
+-- alike: failures, losses, delay, attempt, keep_nonce, revoke_reason, graph, graph_queue
 --   failures, losses: to add. delay: ms. outcome: the error, or '' to keep the last. attempt: to record, or ''.
 --   keep_nonce: '1' or ''. graph: what runs from now on, or ''; graph_queue: where it waits for a server
 -- returns: gone | refused, record | done, now
