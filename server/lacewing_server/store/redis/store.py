@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -262,12 +262,20 @@ class Store:
 
     async def run(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Reply:
         """Runs one script; with others of its kind in one call if it is a transition and its arguments are not big."""
+        return await self._answer(self._issue(name, *args, bulk=bulk))
+
+    def _issue(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Awaitable[Reply]:
+        """What `run` waits for; a transition is on its way when this returns."""
+        if not SCRIPTS[name].is_each:
+            return self._runner.run(name, *args)
+        return asyncio.ensure_future(self._alone(name, *args)) if bulk else self._runner.each(name, *args)
+
+    async def _alone(self, name: str, *args: bytes | str | int) -> Reply:
+        return (await self._bulk_runner.run(name, *args))[0]
+
+    async def _answer(self, reply: Awaitable[Reply]) -> Reply:
         try:
-            if not SCRIPTS[name].is_each:
-                return await self._runner.run(name, *args)
-            if bulk:
-                return (await self._bulk_runner.run(name, *args))[0]
-            return await self._runner.each(name, *args)
+            return await reply
         except (StoreUnavailableError, CommandError) as error:
             raise _refusal(error) from error
 
@@ -295,13 +303,16 @@ class Store:
 
     # --- executions ------------------------------------------------------------------------------------------------
 
-    async def create(self, record: ExecutionRecord, creation: Creation) -> Created:
-        """Creates an execution, or answers it from the cache. ``record`` is completed in place."""
-        inputs, worker = record.inputs, creation.worker
+    def create(self, record: ExecutionRecord, creation: Creation) -> Coroutine[Any, Any, Created]:
+        """Creates an execution, or answers it from the cache. ``record`` is completed in place.
+
+        It is on its way when this returns; await the answer in any case.
+        """
+        inputs = record.inputs
         record.inputs = b""
         header = codec.pack_record(record)[: codec.HEADER_BYTES]
         record.inputs = inputs
-        reply = await self.run(
+        reply = self._issue(
             "create",
             record.id,
             header,
@@ -314,7 +325,7 @@ class Store:
             (b"2" if creation.has_blobs else b"1") if creation.record_hit else b"",
             creation.expected_latest,
             creation.nonce,
-            worker,
+            creation.worker,
             creation.unary_lease,
             creation.patch,
             creation.parent,
@@ -322,6 +333,10 @@ class Store:
             creation.kept_graph,
             bulk=len(inputs) > codec.BULK_BYTES,
         )
+        return self._created(reply, record, creation)
+
+    async def _created(self, issued: Awaitable[Reply], record: ExecutionRecord, creation: Creation) -> Created:
+        reply = await self._answer(issued)
         kind = reply[0].decode()
         if kind == "exists":
             return Created(kind, await self._complete(codec.unpack_record(record.id, reply[1])))
@@ -334,11 +349,11 @@ class Store:
             record.create_ms = record.queued_ms = now
             if creation.deadline:
                 record.deadline_ms = now + creation.deadline
-            if len(inputs) > codec.INLINE_BYTES:
+            if len(record.inputs) > codec.INLINE_BYTES:
                 record.flags |= BIG_INPUTS
             record.state = codec.STATES[kind]
             if kind == "leased":
-                record.attempt, record.nonce, record.worker, record.start_ms = 1, creation.nonce, worker, now
+                record.attempt, record.nonce, record.worker, record.start_ms = 1, creation.nonce, creation.worker, now
                 if creation.unary_lease:
                     record.lease_expire_ms = now + creation.unary_lease
                 else:
@@ -391,9 +406,12 @@ class Store:
         records = [codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2)]
         return Claimed(bool(more), wait_ms, [await self._complete(record) for record in records])
 
-    async def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Applied:
-        """Ends an execution if the guard holds."""
-        reply = await self.run(
+    def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Coroutine[Any, Any, Applied]:
+        """Ends an execution if the guard holds.
+
+        It is on its way when this returns; await the answer in any case.
+        """
+        reply = self._issue(
             "finish",
             execution_id,
             guard,
@@ -411,7 +429,10 @@ class Store:
             outcome.losses,
             bulk=len(outcome.outcome) > codec.BULK_BYTES,
         )
-        return self._applied(execution_id, reply)
+        return self._finished(reply, execution_id)
+
+    async def _finished(self, issued: Awaitable[Reply], execution_id: bytes) -> Applied:
+        return self._applied(execution_id, await self._answer(issued))
 
     async def requeue(self, execution_id: bytes, guard: bytes, how: Requeueing) -> Applied:
         """Sends a running execution back to its queue if the guard holds."""
