@@ -31,6 +31,13 @@ _HIT: Final = execution_pb2.CacheInfo.STATUS_HIT
 _MISS: Final = execution_pb2.CacheInfo.STATUS_MISS
 _DISABLED: Final = execution_pb2.CacheInfo.STATUS_DISABLED
 _Status = execution_pb2.CacheInfo.Status
+_A_NAME: Final = identity.execution_name(bytes(identity.ID_BYTES))
+_UNNAMED: Final = (
+    execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=_A_NAME))
+    .SerializeToString()
+    .removesuffix(_A_NAME.encode())
+)
+"""A serialized ``Execution`` but for its name, which was given none: all such names are equally long."""
 ExecuteRequest = execution_service_pb2.ExecuteRequest
 
 
@@ -235,14 +242,6 @@ class Creating:
         mode = request.cache_mode or execution_pb2.CACHE_MODE_USE
         execution_id = terms.node.execution_id if terms.node else self._execution_id(project, domain)
         name = request.name or identity.execution_name(execution_id)
-        own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
-        # Serialized messages that are joined are the message with the fields of both.
-        own = execution_pb2.Execution(id=own_id, labels=request.labels)
-        if mode != execution_pb2.CACHE_MODE_USE:
-            own.cache_mode = mode
-        if bound := request.max_parallelism or task.max_parallelism:
-            own.max_parallelism = bound
-        meta = own.SerializeToString() + terms.own.SerializeToString() + task.meta
         status, flags, lookup, patch = _DISABLED, 0, "", b""
         if task.cached and mode != execution_pb2.CACHE_MODE_BYPASS:
             flags = FILLS_CACHE | (SERIALIZED if task.serialized else 0)
@@ -256,6 +255,7 @@ class Creating:
                         raise _absent(task)
                     status, lookup = self._entry, ""
                 if task.serialized:
+                    own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
                     cache = execution_pb2.CacheInfo(producer=own_id)
                     patch = execution_pb2.Execution(cache=cache).SerializeToString()
         elif mode == execution_pb2.CACHE_MODE_ONLY:
@@ -264,7 +264,7 @@ class Creating:
         record = self._record = ExecutionRecord(
             execution_id,
             lifecycle.QUEUED,
-            meta,
+            self._meta(name, mode),
             flags=flags | PRIORITY_FLAGS[request.priority] | (GRAPH if task.is_workflow or terms.kept_graph else 0),
             cache_status=status,
             origin=of.store.server,
@@ -299,6 +299,21 @@ class Creating:
                 kept_graph=terms.kept_graph,
             ),
         )
+
+    def _meta(self, name: str, mode: int) -> bytes:
+        request, task = self._request, self._task
+        # Serialized messages that are joined are the message with the fields of both.
+        if request.name:
+            meta = execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=name)).SerializeToString() + task.meta
+        else:
+            meta = _UNNAMED + name.encode() + task.meta
+        bound = request.max_parallelism or task.max_parallelism
+        if bound or mode != execution_pb2.CACHE_MODE_USE or request.labels:
+            own = execution_pb2.Execution(labels=request.labels, max_parallelism=bound)
+            if mode != execution_pb2.CACHE_MODE_USE:
+                own.cache_mode = mode  # type: ignore[assignment] # a plain int
+            meta += own.SerializeToString()
+        return meta if self._terms is NO_TERMS else meta + self._terms.own.SerializeToString()
 
     def _execution_id(self, project: str, domain: str) -> bytes:
         if self._request.name:

@@ -17,7 +17,7 @@ from lacewing_server.domain.offers import Offer, check_offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
-from lacewing_server.engine.leases import lease_message
+from lacewing_server.engine.leases import fill_lease
 from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
@@ -280,11 +280,10 @@ class WorkStreams:
             outbox.changed.set()
         for record in records:
             task = self._tasks.ready_of(record) or await self._tasks.ready_for(record)
-            shown = names.display_task(task.id)
-            if shown not in outbox.told:
-                outbox.told.add(shown)
+            if task.shown not in outbox.told:
+                outbox.told.add(task.shown)
                 message.task_versions.append(task.version)
-            message.leases.append(lease_message(record, task))
+            fill_lease(message.leases.add(), record, task)
         return message
 
     def _welcome(self) -> pb.Welcome:
