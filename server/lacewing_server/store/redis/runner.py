@@ -45,6 +45,10 @@ class Runner:
             await self.pipeline.send("SCRIPT", "LOAD", script.text)
             return await self.pipeline.send("EVALSHA", script.digest, *self._first, *arguments)
 
+    async def alone(self, name: str, *arguments: Argument) -> Reply:
+        """Makes one transition by a call of its own; fails as `run` does."""
+        return (await self.run(name, *arguments))[0]
+
     def each(self, name: str, *arguments: Argument) -> asyncio.Future[Reply]:
         """Makes one transition, together with the others of its kind of this tick.
 

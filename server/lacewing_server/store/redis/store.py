@@ -268,10 +268,7 @@ class Store:
         """What `run` waits for; a transition is on its way when this returns."""
         if not SCRIPTS[name].is_each:
             return self._runner.run(name, *args)
-        return asyncio.ensure_future(self._alone(name, *args)) if bulk else self._runner.each(name, *args)
-
-    async def _alone(self, name: str, *args: bytes | str | int) -> Reply:
-        return (await self._bulk_runner.run(name, *args))[0]
+        return asyncio.ensure_future(self._bulk_runner.alone(name, *args)) if bulk else self._runner.each(name, *args)
 
     async def _answer(self, reply: Awaitable[Reply]) -> Reply:
         try:
@@ -304,10 +301,7 @@ class Store:
     # --- executions ------------------------------------------------------------------------------------------------
 
     def create(self, record: ExecutionRecord, creation: Creation) -> Coroutine[Any, Any, Created]:
-        """Creates an execution, or answers it from the cache. ``record`` is completed in place.
-
-        It is on its way when this returns; await the answer in any case.
-        """
+        """Creates an execution, or answers it from the cache; issued at once. ``record`` is completed in place."""
         inputs = record.inputs
         record.inputs = b""
         header = codec.pack_record(record)[: codec.HEADER_BYTES]
@@ -407,10 +401,7 @@ class Store:
         return Claimed(bool(more), wait_ms, [await self._complete(record) for record in records])
 
     def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Coroutine[Any, Any, Applied]:
-        """Ends an execution if the guard holds.
-
-        It is on its way when this returns; await the answer in any case.
-        """
+        """Ends an execution if the guard holds; issued at once."""
         reply = self._issue(
             "finish",
             execution_id,
@@ -429,14 +420,11 @@ class Store:
             outcome.losses,
             bulk=len(outcome.outcome) > codec.BULK_BYTES,
         )
-        return self._finished(reply, execution_id)
-
-    async def _finished(self, issued: Awaitable[Reply], execution_id: bytes) -> Applied:
-        return self._applied(execution_id, await self._answer(issued))
+        return self._applied(execution_id, reply)
 
     async def requeue(self, execution_id: bytes, guard: bytes, how: Requeueing) -> Applied:
         """Sends a running execution back to its queue if the guard holds."""
-        reply = await self.run(
+        reply = self._issue(
             "requeue",
             execution_id,
             guard,
@@ -451,7 +439,7 @@ class Store:
             GRAPHS.ref,
             bulk=len(how.graph) > codec.BULK_BYTES,
         )
-        return self._applied(execution_id, reply)
+        return await self._applied(execution_id, reply)
 
     async def attach(self, execution_id: bytes, nonce: bytes) -> ExecutionRecord | None:
         """Takes over the lease of an attempt whose worker came to this server; None if the lease is not current."""
@@ -483,7 +471,8 @@ class Store:
                 raise _refusal(error) from error
         return record
 
-    def _applied(self, execution_id: bytes, reply: list[Any]) -> Applied:
+    async def _applied(self, execution_id: bytes, issued: Awaitable[Reply]) -> Applied:
+        reply = await self._answer(issued)
         kind = reply[0].decode()
         if kind == "refused":
             return Applied(kind, record=codec.unpack_record(execution_id, reply[1]))
