@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
@@ -35,8 +35,7 @@ _PASSING: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
 """Codes of errors by which Redis says that it cannot write now: its disk, its replicas, or a script that takes long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(NamedTuple):
     """What came of creating an execution."""
 
     kind: str
@@ -79,8 +78,7 @@ class Claimed:
     """What was leased, in the order of the slots."""
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(NamedTuple):
     """How an execution is to be created, beyond its record."""
 
     domain_index: str
@@ -108,8 +106,7 @@ class Creation:
     """The execution whose graph and journal it takes over, or b''."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an execution is to end, or an attempt of it."""
 
     state: int
@@ -145,8 +142,7 @@ class Requeueing:
     """A serialized ``Graph`` that runs from now on, or b''."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What came of a guarded transition."""
 
     kind: str
