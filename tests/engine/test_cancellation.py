@@ -120,6 +120,24 @@ async def test_a_caller_that_goes_away_cancels_if_it_said_so(service: Service) -
             assert (await service.wait(running)).state == SUCCEEDED
 
 
+async def test_a_stream_that_goes_away_cancels_what_said_so(service: Service) -> None:
+    """Each item of an ``ExecuteStream`` for itself."""
+    task = await service.register()
+    stream = service.stubs.executions.ExecuteStream()
+    message = execution_service_pb2.ExecuteStreamRequest()
+    for tag, name in enumerate(("stays", "goes")):
+        message.items.add(tag=tag, request=execution(task, name=name, cancel_on_disconnect=name == "goes"))
+    await stream.write(message)
+    leases = [await service.lease(task) for _ in range(2)]
+    stream.cancel()
+    for lease in leases:
+        if lease.execution.name == "goes":
+            assert (await service.wait(Execution(id=lease.execution))).state == CANCELLED
+        else:
+            await service.succeed(lease, 5)
+            assert (await service.wait(Execution(id=lease.execution))).state == SUCCEEDED
+
+
 async def test_what_is_not_there_cannot_be_cancelled(service: Service) -> None:
     """It is refused with the reason that Get gives."""
     request = execution_service_pb2.CancelExecutionRequest()

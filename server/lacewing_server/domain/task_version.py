@@ -8,7 +8,7 @@ from typing import Final
 
 from lacewing.types import InterfaceChecker, digest_interface, digest_literal_map
 from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, project_pb2, task_pb2
-from lacewing_server.domain import identity
+from lacewing_server.domain import identity, names
 from lacewing_server.domain.durations import milliseconds
 
 MAX_LOSSES_DEFAULT: Final = 3
@@ -66,8 +66,10 @@ class ReadyTask:
         self.version = version
         self.id: identifiers_pb2.TaskId = task_id
         self.queue_label = policy.queue or QUEUE_DEFAULT
-        self.meta = execution_pb2.Execution(task=task_id).SerializeToString()
+        own_id = identifiers_pb2.ExecutionId(project=task_id.project, domain=task_id.domain)
+        self.meta = execution_pb2.Execution(id=own_id, task=task_id).SerializeToString()
         """The part of an execution's stored `meta` that all executions of the version have in common."""
+        self.shown = names.display_task(task_id)
         self.ref = identity.task_ref(task_id.project, task_id.domain, task_id.name)
         self.queue_ref = identity.queue_ref(
             task_id.project, task_id.domain, task_id.name, template.type, self.queue_label

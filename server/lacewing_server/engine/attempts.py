@@ -6,11 +6,12 @@ place.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -93,17 +94,25 @@ class Attempts:
     # --- completions
     # ---------------------------------------------------------------------------------------------------
 
-    async def complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> None:
-        """Records the result of an attempt.
+    def complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> Awaitable[None]:
+        """Records the result of an attempt. It is on its way when this returns; await the answer in any case.
 
         Args:
             completion: What the worker says.
             record: The execution as leased, if it is at hand.
 
         Raises:
-            DomainError: ``LEASE_LOST``, ``OUTPUTS_INVALID``, ``VALUE_TOO_LARGE``, ``FIELD_INVALID`` or that of the
-            store.
+            DomainError: When awaited: ``LEASE_LOST``, ``OUTPUTS_INVALID``, ``VALUE_TOO_LARGE``, ``FIELD_INVALID`` or
+            that of the store.
         """
+        # Nearly all are outputs of a lease that is at hand, which need nothing but a call of the store.
+        if record is not None and completion.HasField("outputs") and _is_held(record, completion.token):
+            task = self._tasks.ready_of(record)
+            if task is not None:
+                return self._succeed(record, task, completion)
+        return asyncio.ensure_future(self._complete(completion, record))
+
+    async def _complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> None:
         parts = identity.split_token(completion.token)
         if parts is None:
             raise _lost(None)
@@ -137,9 +146,9 @@ class Attempts:
         parts = identity.split_token(token)
         return _lost(await self._store.get(parts[0], inputs=False) if parts is not None else None)
 
-    async def _succeed(
+    def _succeed(
         self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion
-    ) -> None:
+    ) -> Awaitable[None]:
         outputs = completion.outputs
         packed = outputs.SerializeToString()
         refusal: DomainError | None = None
@@ -161,11 +170,7 @@ class Attempts:
                 violations=violations,
             )
         if refusal is not None:
-            error = execution_pb2.TaskError(
-                kind=execution_pb2.TaskError.KIND_USER, code=retrying.OUTPUTS_INVALID, message=refusal.message
-            )
-            await self._fail(record, task, error, completion.log_tail, timed_out=False)
-            raise refusal
+            return asyncio.ensure_future(self._refuse(record, task, refusal, completion.log_tail))
         entry = b""
         status = record.cache_status
         if record.flags & FILLS_CACHE:
@@ -173,7 +178,7 @@ class Attempts:
             status = execution_pb2.CacheInfo.STATUS_POPULATED
         attempt = b""
         has_more = completion.log_tail or record.failures + record.losses
-        if has_more and not await self._body_is_recorded(record):
+        if has_more and not _body_is_recorded(record, task):
             attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
         outcome = Outcome(
             lifecycle.SUCCEEDED,
@@ -186,7 +191,18 @@ class Attempts:
             task.cache_max,
             keep_nonce=True,
         )
-        self._require_done(await self._finish(record, lease_guard(record.nonce), outcome), record)
+        return self._recorded(record, self._finish(record, lease_guard(record.nonce), outcome))
+
+    async def _recorded(self, record: ExecutionRecord, applying: Awaitable[Applied]) -> None:
+        self._require_done(await applying, record)
+
+    async def _refuse(self, record: ExecutionRecord, task: ReadyTask, refusal: DomainError, log_tail: str) -> None:
+        """Fails an attempt whose outputs cannot be taken."""
+        error = execution_pb2.TaskError(
+            kind=execution_pb2.TaskError.KIND_USER, code=retrying.OUTPUTS_INVALID, message=refusal.message
+        )
+        await self._fail(record, task, error, log_tail, timed_out=False)
+        raise refusal
 
     async def _expand(
         self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion
@@ -219,16 +235,17 @@ class Attempts:
         Raises:
             DomainError: ``LEASE_LOST`` if this server no longer drives it; or that of the store.
         """
+        task = await self._tasks.ready_for(record)
         if outputs is not None:
             completion = worker_service_pb2.Completion(
                 token=identity.lease_token(record.id, record.nonce), outputs=outputs
             )
-            await self._succeed(record, await self._tasks.ready_for(record), completion)
+            await self._succeed(record, task, completion)
             return
         assert error is not None
         error = self._normalized(error, record)
         attempt = b""
-        if not await self._body_is_recorded(record):
+        if not _body_is_recorded(record, task):
             attempt = self._attempt(record, _Attempt.STATE_FAILED, error, "")
         outcome = Outcome(
             lifecycle.FAILED, error.SerializeToString(), attempt, record.cache_status, keep_nonce=True, failures=1
@@ -250,7 +267,7 @@ class Attempts:
         decision = retrying.after_failure(task, record, error, timed_out=timed_out, spread=random.random)
         state = _Attempt.STATE_TIMED_OUT if timed_out else _Attempt.STATE_FAILED
         attempt = b""
-        if not await self._body_is_recorded(record):
+        if not _body_is_recorded(record, task):
             attempt = self._attempt(record, state, error, log_tail)
         reason = _Reason.REASON_TIMED_OUT
         ended = _Ended(error, attempt, reason, failures=1, keep_nonce=from_worker)
@@ -328,7 +345,8 @@ class Attempts:
         error = self._normalized(execution_pb2.TaskError(kind=kind, code=code, message=message), record)
         running = record.state == lifecycle.RUNNING
         attempt = b""
-        if running and not await self._body_is_recorded(record):
+        is_recorded = record.flags & GRAPH and _body_is_recorded(record, await self._tasks.ready_for(record))
+        if running and not is_recorded:
             attempt = self._attempt(record, _Attempt.STATE_CANCELLED, error, "")
         reason = _Reason.REASON_CANCELLED if state == lifecycle.CANCELLED else _Reason.REASON_TIMED_OUT
         outcome = Outcome(state, error.SerializeToString(), attempt, record.cache_status, revoke_reason=reason)
@@ -366,8 +384,11 @@ class Attempts:
         )
         return await self._finish(record, guard, outcome)
 
-    async def _finish(self, record: ExecutionRecord, guard: bytes, outcome: Outcome) -> Applied:
-        applied = await self._store.finish(record.id, guard, outcome)
+    def _finish(self, record: ExecutionRecord, guard: bytes, outcome: Outcome) -> Coroutine[Any, Any, Applied]:
+        return self._finished(record, outcome, self._store.finish(record.id, guard, outcome))
+
+    async def _finished(self, record: ExecutionRecord, outcome: Outcome, applying: Awaitable[Applied]) -> Applied:
+        applied = await applying
         if applied.kind == "done":
             record.state, record.outcome, record.end_ms = outcome.state, outcome.outcome, applied.now_ms
             record.cache_status, record.not_before_ms = applied.cache_status, 0
@@ -418,12 +439,18 @@ class Attempts:
         attempt.end_time.FromMilliseconds(max(self._store.now_ms(), record.start_ms))
         return attempt.SerializeToString()
 
-    async def _body_is_recorded(self, record: ExecutionRecord) -> bool:
-        """Whether the attempt is one whose body gave the graph that runs: it is among the recorded ones already."""
-        return bool(record.flags & GRAPH) and not (await self._tasks.ready_for(record)).is_workflow
-
     def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
         return task_errors.normalized(given, worker=record.worker.decode(), now_ms=self._store.now_ms())
+
+
+def _is_held(record: ExecutionRecord, token: bytes) -> bool:
+    """Whether it is the token of the running attempt."""
+    return record.state == lifecycle.RUNNING and identity.lease_token(record.id, record.nonce) == token
+
+
+def _body_is_recorded(record: ExecutionRecord, task: ReadyTask) -> bool:
+    """Whether the attempt is one whose body gave the graph that runs: it is among the recorded ones already."""
+    return bool(record.flags & GRAPH) and not task.is_workflow
 
 
 def parse_outputs(record: ExecutionRecord) -> literals_pb2.LiteralMap:

@@ -31,7 +31,8 @@ from lacewing_server.domain.errors import DomainError, invalid_field
 from lacewing_server.domain.record import CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.cache import Cache
-from lacewing_server.engine.executions import Executions, Terms
+from lacewing_server.engine.creating import Terms
+from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.store.redis.store import Store
@@ -82,7 +83,7 @@ class Audits:
         self._running: dict[bytes, asyncio.Task[None]] = {}
         """Background audits, by task."""
         self._begun: dict[bytes, float] = {}
-        executions.on_hit = self.on_hit
+        executions.creator.on_hit = self.on_hit
 
     # --- in the background -------------------------------------------------------------------------------------------
 

@@ -17,23 +17,23 @@ from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 
 
-def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb2.Lease:
-    """The message that grants a lease; defaults of inputs are filled in."""
-    lease = worker_service_pb2.Lease(
-        token=identity.lease_token(record.id, record.nonce),
-        execution=record.execution.id,
-        task=task.id,
-        attempt=record.attempt,
-        idempotency_key=identity.idempotency_key(record.id, record.create_ms),
-    )
+def fill_lease(lease: worker_service_pb2.Lease, record: ExecutionRecord, task: ReadyTask) -> None:
+    """Makes an empty message the one that grants a lease; defaults of inputs are filled in."""
+    execution = record.execution
+    lease.token = identity.lease_token(record.id, record.nonce)
+    lease.execution.CopyFrom(execution.id)
+    lease.task.CopyFrom(task.id)
+    lease.attempt = record.attempt
+    lease.idempotency_key = identity.idempotency_key(record.id, record.create_ms)
     inputs = lease.inputs
-    inputs.ParseFromString(record.inputs)
+    inputs.MergeFromString(record.inputs)
     completed = task.inputs.complete(inputs)
     if completed is not inputs:
         inputs.CopyFrom(completed)
-    lease.attempt_timeout.FromMilliseconds(record.attempt_timeout)
-    if record.execution.HasField("overrides"):
-        overrides = record.execution.overrides
+    timeout = lease.attempt_timeout
+    timeout.seconds, timeout.nanos = record.attempt_timeout // 1_000, record.attempt_timeout % 1_000 * 1_000_000
+    if execution.HasField("overrides"):
+        overrides = execution.overrides
         if overrides.HasField("task"):
             lease.overrides.CopyFrom(overrides.task)
         lease.config.update(overrides.metadata.config)
@@ -41,7 +41,6 @@ def lease_message(record: ExecutionRecord, task: ReadyTask) -> worker_service_pb
         lease.deadline.FromMilliseconds(record.deadline_ms)
     if record.lease_expire_ms:
         lease.expire_time.FromMilliseconds(record.lease_expire_ms)
-    return lease
 
 
 class UnaryLeases:
@@ -81,5 +80,8 @@ class UnaryLeases:
             await self._attempts.give_back(record)
         del taken[count:]
         ready = [await self._tasks.ready_for(record) for record in taken]
-        leases = [lease_message(record, task) for record, task in zip(taken, ready, strict=True)]
+        leases = []
+        for record, task in zip(taken, ready, strict=True):
+            leases.append(worker_service_pb2.Lease())
+            fill_lease(leases[-1], record, task)
         return leases, list(dict.fromkeys(ready))

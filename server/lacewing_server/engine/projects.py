@@ -68,10 +68,10 @@ class Projects:
                 metadata={"project": project},
             )
 
-    def is_archived(self, project: str) -> bool:
-        """Whether a project that is at hand is archived."""
+    def is_active(self, project: str) -> bool:
+        """Whether a project is at hand, and is not archived."""
         known = self._known.get(project)
-        return known is not None and known.state == project_pb2.Project.STATE_ARCHIVED
+        return known is not None and known.state != project_pb2.Project.STATE_ARCHIVED
 
     async def defaults(self, project: str, domain: str, otherwise: Defaults) -> Defaults:
         """What applies where a task of a project and domain declares nothing; ``otherwise`` is what the server sets."""

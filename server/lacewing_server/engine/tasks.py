@@ -61,10 +61,18 @@ class Tasks:
         self._ready: dict[tuple[bytes, str], ReadyTask] = {}
         self._overridden: dict[tuple[bytes, str, bytes], ReadyTask] = {}
         self._latest: dict[bytes, str] = {}
+        self._at_hand: dict[tuple[str, str, str, str], ReadyTask] = {}
+        """What ids mean, as they were given, of projects that are not archived."""
         self.compile: Compile = _no_compiler
         projects.on_change = self._forget_ready
 
     # --- resolving ---------------------------------------------------------------------------------------------------
+
+    def at_hand(self, task: identifiers_pb2.TaskId) -> tuple[ReadyTask, bool] | None:
+        """What `resolve` returns, if nothing has to be waited for and the project takes requests."""
+        version = task.version
+        ready = self._at_hand.get((task.project, task.domain, task.name, version))
+        return None if ready is None else (ready, not version)
 
     async def resolve(self, task: identifiers_pb2.TaskId, *, path: str = "task") -> tuple[ReadyTask, bool]:
         """Finds the version that an id means.
@@ -76,20 +84,27 @@ class Tasks:
         ref = identity.task_ref(project, domain, task.name)
         version = task.version or self._latest.get(ref)
         if version is not None and (ready := self._ready.get((ref, version))) is not None:
+            if self._projects.is_active(project):
+                if len(self._at_hand) >= _READY_MAX:
+                    self._at_hand.clear()
+                self._at_hand[task.project, task.domain, task.name, task.version] = ready
             return ready, not task.version
         return await self._load(ref, project, domain, task, path), not task.version
 
     def _forget_ready(self) -> None:
         self._ready.clear()
+        self._at_hand.clear()
         self._overridden.clear()
 
     def forget_latest(self, task_ref: bytes) -> None:
         """Forgets which version is the latest: another may have been registered."""
         self._latest.pop(task_ref, None)
+        self._at_hand.clear()
 
     def forget_all_latest(self) -> None:
         """Forgets which versions are the latest: news may have been lost."""
         self._latest.clear()
+        self._at_hand.clear()
 
     async def cache_bound(self, project: str) -> int:
         """How many bytes the cache entries of a project may take."""
@@ -219,7 +234,7 @@ class Tasks:
         )
         if reply[0] == b"exists":
             return self._confirmed(version, reply[1]), False, checked.warnings
-        self._latest.pop(ready.ref, None)
+        self.forget_latest(ready.ref)
         return version, True, checked.warnings
 
     async def confirm(self, task: identifiers_pb2.TaskId, spec: task_pb2.TaskSpec) -> None:

@@ -13,38 +13,21 @@ from lacewing_server.domain.record import ExecutionRecord
 class Waiter:
     """One caller that waits for changes of one execution."""
 
-    __slots__ = ("_future", "_loop", "has_progressed", "record", "revision")
-
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self._loop.create_future()
-        self.record: ExecutionRecord | None = None
-        """The execution after the change, if the change was made here; None: read it."""
+        self._changed = asyncio.Event()
         self.revision = 0
         """Of the execution as the caller has seen it last."""
         self.has_progressed: bool | None = None
         """Whether its body has reported progress since the caller looked; None: the caller does not care."""
 
-    def wake(self, record: ExecutionRecord | None) -> None:
+    def wake(self, record: ExecutionRecord | None) -> None:  # noqa: ARG002 - a listener's shape
         """Tells of a change."""
-        self.record = record
-        if not self._future.done():
-            self._future.set_result(None)
+        self._changed.set()
 
-    async def changed(self, seconds: float | None) -> bool:
-        """Waits for a change.
-
-        Returns:
-            Whether there was one within so many seconds.
-        """
-        if seconds is None:
-            await self._future
-        elif not self._future.done():
-            await asyncio.wait((self._future,), timeout=seconds)
-            if not self._future.done():
-                return False
-        self._future = self._loop.create_future()
-        return True
+    async def changed(self) -> None:
+        """Waits for a change."""
+        await self._changed.wait()
+        self._changed.clear()
 
 
 class Listener(Protocol):
@@ -54,14 +37,15 @@ class Listener(Protocol):
     has_progressed: bool | None
 
     def wake(self, record: ExecutionRecord | None) -> None:
-        """Tells of a change."""
+        """Tells of a change; ``record`` is the execution after it, None: read it."""
 
 
 class Wakeups:
     """All who wait on this server."""
 
     def __init__(self) -> None:
-        self._waiters: dict[bytes, list[Listener]] = {}
+        # Tuples, because who is told of a change may cease to listen.
+        self._waiters: dict[bytes, tuple[Listener, ...]] = {}
 
     @contextmanager
     def waiting(self, execution_id: bytes) -> Iterator[Waiter]:
@@ -75,14 +59,13 @@ class Wakeups:
 
     def listen(self, execution_id: bytes, listener: Listener) -> None:
         """Tells a listener of changes of an execution from now on."""
-        self._waiters.setdefault(execution_id, []).append(listener)
+        self._waiters[execution_id] = (*self._waiters.get(execution_id, ()), listener)
 
     def unlisten(self, execution_id: bytes, listener: Listener) -> None:
         """Tells a listener no longer."""
-        waiters = self._waiters[execution_id]
-        waiters.remove(listener)
-        if not waiters:
-            del self._waiters[execution_id]
+        waiters = self._waiters.pop(execution_id)
+        if len(waiters) > 1:
+            self._waiters[execution_id] = tuple(each for each in waiters if each is not listener)
 
     def notify(self, execution_id: bytes, record: ExecutionRecord | None = None) -> None:
         """Wakes all who wait for an execution; ``record`` spares them the reading."""
@@ -98,7 +81,7 @@ class Wakeups:
 
     def wake_all(self) -> None:
         """Wakes all who wait for anything: they have to look again whether they may."""
-        for waiters in self._waiters.values():
+        for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 waiter.wake(None)
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
-from lacewing.v1 import errors_pb2, execution_pb2
+from lacewing.v1 import execution_pb2
 from lacewing.v1 import execution_service_pb2 as pb
 from lacewing.v1.execution_service_pb2_grpc import ExecutionServiceServicer
-from lacewing_server.domain import lifecycle, limits
+from lacewing_server.domain import lifecycle
 from lacewing_server.domain.durations import milliseconds
-from lacewing_server.domain.errors import DomainError, Violations
+from lacewing_server.domain.errors import Violations
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.cache import Cache
-from lacewing_server.engine.executions import Admitted, Executions
+from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.fleet import Fleet
 from lacewing_server.engine.graphs.reading import GraphReading
 from lacewing_server.engine.listing import Listing
 from lacewing_server.engine.paging import encode_token, fingerprint, fitting, number_position, page_size, text_position
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
-from lacewing_server.rpc.boundary import Context, internal
+from lacewing_server.rpc.boundary import Context
+from lacewing_server.rpc.execute_stream import ExecuteStream, wait_seconds
 from lacewing_server.rpc.graphs import GraphCalls
 from lacewing_server.rpc.render import BASIC, FULL, render, render_admitted
-from lacewing_server.rpc.status import to_request_error
 
 _MARGIN_SECONDS: Final = 0.1
 
@@ -56,7 +55,7 @@ class ExecutionServicer(GraphCalls, ExecutionServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802 - the RPC's name
         """Creates an execution and waits for its end."""
-        admitted = await self._execute(request, _seconds(request, context))
+        admitted = await self._executions.execute(request, _seconds(request, context))
         response = pb.ExecuteResponse()
         render_admitted(admitted, plain=request.plain, into=response.execution)
         return response
@@ -72,91 +71,13 @@ class ExecutionServicer(GraphCalls, ExecutionServiceServicer):
             execution=render_admitted(admitted, plain=request.request.plain), replayed=admitted.replayed
         )
 
-    async def ExecuteStream(  # noqa: N802 - the RPC's name
+    def ExecuteStream(  # noqa: N802 - the RPC's name
         self,
         request_iterator: AsyncIterator[pb.ExecuteStreamRequest],
         context: Context,  # noqa: ARG002 - likewise
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Creates executions as they arrive and answers each when it has ended."""
-        response, room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
-        full: list[pb.ExecuteStreamResponse] = []
-        changed = asyncio.Event()
-        running: set[asyncio.Task[None]] = set()
-        ended = False
-        failure: DomainError | None = None
-
-        async def one(item: pb.ExecuteStreamRequest.Item) -> None:
-            nonlocal response, room
-            wait = milliseconds(item.request.wait_timeout) / 1000 if item.request.HasField("wait_timeout") else None
-            outcome: pb.ExecuteStreamResponse.Outcome | None = None
-            refusal: DomainError | None = None
-            try:
-                admitted = await self._execute(item.request, wait)
-                room -= admitted.size
-                if room < 0 and response.outcomes:
-                    full.append(response)
-                    response, room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES - admitted.size
-                # Only now: while it was awaited, the response may have been sent and replaced.
-                outcome = response.outcomes.add(tag=item.tag)
-                render_admitted(admitted, plain=item.request.plain, into=outcome.execution)
-            except DomainError as error:
-                refusal = error
-            except Exception as error:  # noqa: BLE001 - the boundary of an item: logged with an id
-                refusal = internal(error)
-            if refusal is not None:
-                if outcome is None:
-                    outcome = response.outcomes.add(tag=item.tag)
-                outcome.error.CopyFrom(to_request_error(refusal))  # in place of an execution
-            changed.set()
-
-        async def receive() -> None:
-            nonlocal ended, failure
-            tags: set[int] = set()
-            try:
-                async for message in request_iterator:
-                    if len(message.items) > limits.STREAM_ITEMS_MAX:
-                        raise _violated(
-                            f"a message holds {len(message.items)} items, {limits.STREAM_ITEMS_MAX} are allowed"
-                        )
-                    for item in message.items:
-                        if item.tag in tags:
-                            raise _violated(f"tag {item.tag} was used twice")
-                        tags.add(item.tag)
-                        task = asyncio.create_task(one(item))
-                        running.add(task)
-                        task.add_done_callback(running.discard)
-            except DomainError as error:
-                failure = error
-            finally:
-                ended = True
-                changed.set()
-
-        receiver = asyncio.create_task(receive())
-        try:
-            with self._shutdown.waking(changed.set):
-                while True:
-                    await changed.wait()
-                    changed.clear()
-                    if failure is not None:
-                        raise failure
-                    while full:
-                        yield full.pop(0)
-                    if response.outcomes:
-                        ready, response, room = response, pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
-                        yield ready
-                    if full or response.outcomes or not (ended or self._shutdown.begun):
-                        continue
-                    if running:
-                        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                        changed.set()
-                        continue
-                    if not ended:
-                        self._shutdown.refuse()
-                    return
-        finally:
-            receiver.cancel()
-            for task in running:
-                task.cancel()
+        return ExecuteStream(self._executions, self._shutdown).serve(request_iterator)
 
     async def GetExecution(  # noqa: N802 - the RPC's name
         self,
@@ -235,16 +156,6 @@ class ExecutionServicer(GraphCalls, ExecutionServiceServicer):
             next_page_token=encode_token(mark, following) if following else "",
         )
 
-    async def _execute(self, request: pb.ExecuteRequest, seconds: float | None) -> Admitted:
-        admitted = await self._executions.create(request, record_hit=request.record_hit)
-        try:
-            await self._executions.finish(admitted, seconds)
-        except asyncio.CancelledError:
-            if request.cancel_on_disconnect and not lifecycle.is_terminal(admitted.record.state):
-                await asyncio.shield(self._executions.cancel(admitted.record.execution.id, "the caller went away"))
-            raise
-        return admitted
-
     async def _render(
         self, record: ExecutionRecord, view: int, *, plain: bool, summarized: bool = True
     ) -> execution_pb2.Execution:
@@ -276,14 +187,9 @@ def _check(request: _Read) -> None:
 
 def _seconds(request: pb.ExecuteRequest | pb.WaitExecutionRequest, context: Context) -> float | None:
     """How long to wait: the request's wait, and a little less than the call's deadline."""
-    waits = []
-    if request.HasField("wait_timeout"):
-        waits.append(milliseconds(request.wait_timeout) / 1000)
+    wanted = wait_seconds(request)
     remaining = context.time_remaining()
-    if remaining is not None:
-        waits.append(max(remaining - min(_MARGIN_SECONDS, remaining / 10), 0.0))
-    return min(waits, default=None)
-
-
-def _violated(message: str) -> DomainError:
-    return DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, message)
+    if remaining is None:
+        return wanted
+    left: float = max(remaining - min(_MARGIN_SECONDS, remaining / 10), 0.0)
+    return left if wanted is None else min(wanted, left)

@@ -9,12 +9,12 @@ from lacewing.v1 import execution_pb2, literals_pb2
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.record import NO_KEY, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
-from lacewing_server.engine.executions import Admitted
+from lacewing_server.engine.creating import Admitted
 
 BASIC = execution_pb2.EXECUTION_VIEW_BASIC
 FULL = execution_pb2.EXECUTION_VIEW_FULL
 
-_CacheInfo = execution_pb2.CacheInfo
+_HIT = execution_pb2.CacheInfo.STATUS_HIT
 
 
 def render(
@@ -53,10 +53,11 @@ def render(
     execution.cache.status = record.cache_status  # type: ignore[assignment] # likewise
     if record.cache_key != NO_KEY:
         execution.cache.key = record.cache_key.hex()
-    if record.state != lifecycle.WAITING and record.cache_status != _CacheInfo.STATUS_HIT:
-        execution.cache.ClearField("producer")
+        if record.state != lifecycle.WAITING and record.cache_status != _HIT:
+            execution.cache.ClearField("producer")
     execution.priority = record.priority
-    execution.state_reason = _reason(record, execution)
+    if not lifecycle.is_terminal(record.state):
+        execution.state_reason = _reason(record, execution)
     succeeded = record.state == lifecycle.SUCCEEDED
     if record.outcome and not succeeded:
         execution.error.ParseFromString(record.outcome)
@@ -79,7 +80,7 @@ def render_admitted(
         execution.ClearField("id")
     execution.state = execution_pb2.Execution.STATE_SUCCEEDED
     execution.revision = 1
-    execution.cache.status = _CacheInfo.STATUS_HIT
+    execution.cache.status = _HIT
     execution.cache.key = record.cache_key.hex()
     execution.priority = record.priority
     _values(execution, record.inputs, hit.outputs, admitted.task, plain=plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import Any
 
 from google.protobuf import json_format
@@ -17,7 +17,7 @@ from lacewing_server.domain.offers import Offer, check_offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
-from lacewing_server.engine.leases import lease_message
+from lacewing_server.engine.leases import fill_lease
 from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
@@ -96,17 +96,30 @@ class WorkStreams:
             if session.leases:
                 self._spawn(self._lose_later(session))
 
-    async def complete(self, completion: pb.Completion) -> pb.CompletionResult:
-        """Records one result and says how it was taken."""
-        result = pb.CompletionResult(token=completion.token)
+    async def complete(self, completions: Iterable[pb.Completion]) -> list[pb.CompletionResult]:
+        """Records results and says how each was taken."""
+        begun = [(each.token, self._record(each)) for each in completions]
+        return await asyncio.gather(*(self._taken(token, recording) for token, recording in begun))
+
+    def _record(self, completion: pb.Completion) -> Awaitable[None]:
         try:
-            await self._attempts.complete(completion, self._dispatch.leased(completion.token))
+            return self._attempts.complete(completion, self._dispatch.leased(completion.token))
+        except Exception as error:  # noqa: BLE001 - whoever awaits it judges it
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+    async def _taken(self, token: bytes, recording: Awaitable[None]) -> pb.CompletionResult:
+        result = pb.CompletionResult(token=token)
+        try:
+            await recording
         except DomainError as error:
             result.error.CopyFrom(to_request_error(error))
+            if error.reason == errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
+                return result
         except Exception as error:  # noqa: BLE001 - the boundary of one completion: logged with an id
             result.error.CopyFrom(to_request_error(internal(error)))
-        if not result.HasField("error") or result.error.reason != errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
-            self._dispatch.finished(completion.token)
+        self._dispatch.finished(token)
         return result
 
     def drain(self) -> None:
@@ -213,8 +226,15 @@ class WorkStreams:
         session.seen = asyncio.get_running_loop().time()
         if request.credit > limits.CREDIT_MAX:
             raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, f"credit must be at most {limits.CREDIT_MAX}")
+        together = []
         for completion in request.completions:
-            self._spawn(self._complete(completion, outbox), str(id(session)))
+            begun = completion.token, self._record(completion)
+            if isinstance(begun[1], asyncio.Future):  # takes longer than the others, and goes on by itself
+                self._spawn(self._report([begun], outbox), str(id(session)))
+            else:
+                together.append(begun)
+        if together:
+            self._spawn(self._report(together, outbox), str(id(session)))
         for heartbeat in request.heartbeats:
             if heartbeat.token in session.leases:
                 if heartbeat.HasField("progress"):
@@ -226,11 +246,12 @@ class WorkStreams:
         elif request.credit and not session.draining:
             self._dispatch.grant(session, request.credit)
 
-    async def _complete(self, completion: pb.Completion, outbox: _Outbox) -> None:
-        result = await self.complete(completion)
-        # Only now: while the result was awaited, the message may have been sent and replaced.
-        outbox.message.results.append(result)
-        outbox.changed.set()
+    async def _report(self, begun: Iterable[tuple[bytes, Awaitable[None]]], outbox: _Outbox) -> None:
+        for token, recording in begun:
+            result = await self._taken(token, recording)
+            # Only now: while the result was awaited, the message may have been sent and replaced.
+            outbox.message.results.append(result)
+            outbox.changed.set()
 
     async def _attach(self, token: bytes, session: Session, outbox: _Outbox) -> None:
         parts = identity.split_token(token)
@@ -259,11 +280,10 @@ class WorkStreams:
             outbox.changed.set()
         for record in records:
             task = self._tasks.ready_of(record) or await self._tasks.ready_for(record)
-            shown = names.display_task(task.id)
-            if shown not in outbox.told:
-                outbox.told.add(shown)
+            if task.shown not in outbox.told:
+                outbox.told.add(task.shown)
                 message.task_versions.append(task.version)
-            message.leases.append(lease_message(record, task))
+            fill_lease(message.leases.add(), record, task)
         return message
 
     def _welcome(self) -> pb.Welcome:

@@ -99,8 +99,7 @@ class WorkerServicer(WorkerServiceServicer):
         violations = Violations()
         _check_count(len(request.completions), "completions", violations)
         violations.raise_if_any()
-        results = await asyncio.gather(*(self._streams.complete(each) for each in request.completions))
-        return pb.CompleteLeasesResponse(results=results)
+        return pb.CompleteLeasesResponse(results=await self._streams.complete(request.completions))
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: ARG002, N802 - the RPC
         """Lists the workers of all servers."""

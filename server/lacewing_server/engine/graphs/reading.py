@@ -25,7 +25,8 @@ from lacewing_server.domain.errors import DomainError, Violation, Violations, in
 from lacewing_server.domain.graph.plan import Plan, plan_of
 from lacewing_server.domain.graph.statuses import paths_of, statuses
 from lacewing_server.domain.record import GRAPH, ExecutionRecord
-from lacewing_server.engine.executions import Admitted, Executions, Terms
+from lacewing_server.engine.creating import Admitted, Terms
+from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.graphs.driver import Graphs
 from lacewing_server.engine.graphs.journal import SPEC, SUMMARY
 from lacewing_server.engine.graphs.lineage import find

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
@@ -35,8 +35,7 @@ _PASSING: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
 """Codes of errors by which Redis says that it cannot write now: its disk, its replicas, or a script that takes long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(NamedTuple):
     """What came of creating an execution."""
 
     kind: str
@@ -79,8 +78,7 @@ class Claimed:
     """What was leased, in the order of the slots."""
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(NamedTuple):
     """How an execution is to be created, beyond its record."""
 
     domain_index: str
@@ -108,8 +106,7 @@ class Creation:
     """The execution whose graph and journal it takes over, or b''."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an execution is to end, or an attempt of it."""
 
     state: int
@@ -145,8 +142,7 @@ class Requeueing:
     """A serialized ``Graph`` that runs from now on, or b''."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What came of a guarded transition."""
 
     kind: str
@@ -262,12 +258,17 @@ class Store:
 
     async def run(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Reply:
         """Runs one script; with others of its kind in one call if it is a transition and its arguments are not big."""
+        return await self._answer(self._issue(name, *args, bulk=bulk))
+
+    def _issue(self, name: str, *args: bytes | str | int, bulk: bool = False) -> Awaitable[Reply]:
+        """What `run` waits for; a transition is on its way when this returns."""
+        if not SCRIPTS[name].is_each:
+            return self._runner.run(name, *args)
+        return self._bulk_runner.alone(name, *args) if bulk else self._runner.each(name, *args)
+
+    async def _answer(self, reply: Awaitable[Reply]) -> Reply:
         try:
-            if not SCRIPTS[name].is_each:
-                return await self._runner.run(name, *args)
-            if bulk:
-                return await self._bulk_runner.alone(name, *args)
-            return await self._runner.each(name, *args)
+            return await reply
         except (StoreUnavailableError, CommandError) as error:
             raise _refusal(error) from error
 
@@ -295,13 +296,13 @@ class Store:
 
     # --- executions ------------------------------------------------------------------------------------------------
 
-    async def create(self, record: ExecutionRecord, creation: Creation) -> Created:
-        """Creates an execution, or answers it from the cache. ``record`` is completed in place."""
-        inputs, worker = record.inputs, creation.worker
+    def create(self, record: ExecutionRecord, creation: Creation) -> Coroutine[Any, Any, Created]:
+        """Creates an execution, or answers it from the cache; issued at once. ``record`` is completed in place."""
+        inputs = record.inputs
         record.inputs = b""
         head = codec.pack_record(record)
         record.inputs = inputs
-        reply = await self.run(
+        reply = self._issue(
             "create",
             record.id,
             head,
@@ -313,7 +314,7 @@ class Store:
             creation.lookup,
             (b"2" if creation.has_blobs else b"1") if creation.record_hit else b"",
             creation.expected_latest,
-            worker,
+            creation.worker,
             creation.unary_lease,
             creation.patch,
             creation.parent,
@@ -321,6 +322,10 @@ class Store:
             creation.kept_graph,
             bulk=len(inputs) > codec.BULK_BYTES,
         )
+        return self._created(reply, record, creation)
+
+    async def _created(self, issued: Awaitable[Reply], record: ExecutionRecord, creation: Creation) -> Created:
+        reply = await self._answer(issued)
         kind = reply[0].decode()
         if kind == "exists":
             return Created(kind, await self._complete(codec.unpack_record(record.id, reply[1])))
@@ -333,11 +338,11 @@ class Store:
             record.create_ms = record.queued_ms = now
             if creation.deadline:
                 record.deadline_ms = now + creation.deadline
-            if len(inputs) > codec.INLINE_BYTES:
+            if len(record.inputs) > codec.INLINE_BYTES:
                 record.flags |= BIG_INPUTS
             record.state = codec.STATES[kind]
             if kind == "leased":
-                record.attempt, record.nonce, record.worker, record.start_ms = 1, creation.nonce, worker, now
+                record.attempt, record.nonce, record.worker, record.start_ms = 1, creation.nonce, creation.worker, now
                 if creation.unary_lease:
                     record.lease_expire_ms = now + creation.unary_lease
                 else:
@@ -390,9 +395,9 @@ class Store:
         records = [codec.unpack_record(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2)]
         return Claimed(bool(more), wait_ms, [await self._complete(record) for record in records])
 
-    async def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Applied:
-        """Ends an execution if the guard holds."""
-        reply = await self.run(
+    def finish(self, execution_id: bytes, guard: bytes, outcome: Outcome) -> Coroutine[Any, Any, Applied]:
+        """Ends an execution if the guard holds; issued at once."""
+        reply = self._issue(
             "finish",
             execution_id,
             guard,
@@ -414,7 +419,7 @@ class Store:
 
     async def requeue(self, execution_id: bytes, guard: bytes, how: Requeueing) -> Applied:
         """Sends a running execution back to its queue if the guard holds."""
-        reply = await self.run(
+        reply = self._issue(
             "requeue",
             execution_id,
             guard,
@@ -429,7 +434,7 @@ class Store:
             GRAPHS.ref,
             bulk=len(how.graph) > codec.BULK_BYTES,
         )
-        return self._applied(execution_id, reply)
+        return await self._applied(execution_id, reply)
 
     async def attach(self, execution_id: bytes, nonce: bytes) -> ExecutionRecord | None:
         """Takes over the lease of an attempt whose worker came to this server; None if the lease is not current."""
@@ -461,7 +466,8 @@ class Store:
                 raise _refusal(error) from error
         return record
 
-    def _applied(self, execution_id: bytes, reply: list[Any]) -> Applied:
+    async def _applied(self, execution_id: bytes, issued: Awaitable[Reply]) -> Applied:
+        reply = await self._answer(issued)
         kind = reply[0].decode()
         if kind == "refused":
             return Applied(kind, record=codec.unpack_record(execution_id, reply[1]))
