@@ -48,8 +48,10 @@ class PrimitiveCodec(Codec):
     field: str
 
     def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        primitive = literals_pb2.Primitive(**{self.field: plain})
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=primitive))
+        """Return the literal; made in place, which spares copies of each message into the one around it."""
+        literal = literals_pb2.Literal()
+        setattr(literal.scalar.primitive, self.field, plain)
+        return literal
 
     def _check(self, literal: literals_pb2.Literal) -> bool:
         return literal.scalar.primitive.WhichOneof("value") == self.field

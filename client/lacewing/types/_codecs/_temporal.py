@@ -25,7 +25,16 @@ _SPAN = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 _ISO_SPAN = re.compile(r"(-?)P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,9}))?S)?)?", re.ASCII)
 
 
-class DatetimeCodec(PrimitiveCodec):
+class _TemporalCodec(PrimitiveCodec):
+    """A value that is a message itself."""
+
+    def to_literal(self, plain: Any) -> literals_pb2.Literal:
+        literal = literals_pb2.Literal()
+        getattr(literal.scalar.primitive, self.field).CopyFrom(plain)
+        return literal
+
+
+class DatetimeCodec(_TemporalCodec):
     """DATETIME: an instant, `Timestamp`."""
 
     field = "datetime"
@@ -64,7 +73,7 @@ class DatetimeCodec(PrimitiveCodec):
         return literal.scalar.primitive.datetime if self._check(literal) else UNFIT
 
 
-class DurationCodec(PrimitiveCodec):
+class DurationCodec(_TemporalCodec):
     """DURATION: a span of time, `Duration`."""
 
     field = "duration"
