@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -50,6 +49,8 @@ class Values:
         convert: Callable[[Any], literals_pb2.LiteralMap],
         value: Any,
         variables: interface_pb2.VariableMap,
+        *,
+        has_stored: bool,
     ) -> literals_pb2.LiteralMap:
         """Convert to literals, and store the large ones.
 
@@ -57,6 +58,7 @@ class Values:
             convert: Makes the literals.
             value: What it makes them of.
             variables: What they are the values of.
+            has_stored: Whether there may be files or tables among them.
 
         Raises:
             ConversionError: The value does not fit.
@@ -64,15 +66,28 @@ class Values:
             RefusedError: The server does not take a blob.
             CallFailed: It does not answer.
         """
-        with blob_access(self._session):
+        if has_stored:
+            with blob_access(self._session):
+                literals = convert(value)
+        else:
             literals = convert(value)
-        self.offload(literals, variables)
+        if literals.ByteSize() > self._limit:
+            self.offload(literals, variables)
         return literals
 
     def from_literals(
-        self, convert: Callable[[literals_pb2.LiteralMap], _Result], literals: literals_pb2.LiteralMap
+        self,
+        convert: Callable[[literals_pb2.LiteralMap], _Result],
+        literals: literals_pb2.LiteralMap,
+        *,
+        has_stored: bool,
     ) -> _Result:
         """Fetch what was offloaded, into the given literals, and convert them.
+
+        Args:
+            convert: Makes values of the literals.
+            literals: The literals.
+            has_stored: Whether there may be files or tables among them.
 
         Raises:
             ConversionError: The literals do not fit.
@@ -80,12 +95,14 @@ class Values:
             RefusedError: It does not give one for another reason.
             CallFailed: It does not answer.
         """
-        for literal in literals.literals.values():
-            offloaded = literal.offloaded_metadata
-            if literal.WhichOneof("value") == "offloaded_metadata" and offloaded.uri.startswith(BLOB_URI_PREFIX):
-                content = self._session.blobs.read(offloaded.uri, offloaded.size_bytes)
+        for literal in _offloaded(literals):
+            uri = literal.offloaded_metadata.uri
+            if uri.startswith(BLOB_URI_PREFIX):
+                content = self._session.blobs.read(uri, literal.offloaded_metadata.size_bytes)
                 literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
                 del content
+        if not has_stored:
+            return convert(literals)
         with blob_access(self._session):
             return convert(literals)
 
@@ -105,9 +122,9 @@ class Values:
         *,
         has_stored: bool,
     ) -> literals_pb2.LiteralMap:
-        """Like `to_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
+        """Like `to_literals`, on an event loop."""
         if has_stored:
-            return await asyncio.to_thread(self.to_literals, convert, value, variables)
+            return await asyncio.to_thread(self.to_literals, convert, value, variables, has_stored=True)
         literals = convert(value)
         if literals.ByteSize() > self._limit:
             await asyncio.to_thread(self.offload, literals, variables)
@@ -120,23 +137,22 @@ class Values:
         *,
         has_stored: bool,
     ) -> _Result:
-        """Like `from_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
-        if has_stored or any(literal.HasField("offloaded_metadata") for literal in literals.literals.values()):
-            return await asyncio.to_thread(self.from_literals, convert, literals)
+        """Like `from_literals`, on an event loop."""
+        if has_stored or _offloaded(literals):
+            return await asyncio.to_thread(self.from_literals, convert, literals, has_stored=has_stored)
         return convert(literals)
 
-    @contextmanager
-    def attempt(self) -> Iterator[Values]:
-        """Give the same with files of its own, which are removed at the end of the block."""
-        session = BlobSession(self._session.blobs, self._session.folder)
-        try:
-            yield Values(session, self._limit)
-        finally:
-            session.close()
+    def attempt(self) -> Values:
+        """Return the same with files of its own, which `remove_files` removes."""
+        return Values(BlobSession(self._session.blobs, self._session.folder), self._limit)
+
+    def remove_files(self) -> None:
+        """Remove the files that were fetched."""
+        self._session.close()
 
     def close(self) -> None:
         """Close the way to the blobs, and remove the files that were fetched."""
-        self._session.close()
+        self.remove_files()
         self._session.blobs.close()
 
     def offload(self, literals: literals_pb2.LiteralMap, variables: interface_pb2.VariableMap) -> None:
@@ -158,3 +174,8 @@ class Values:
             literal.offloaded_metadata.uri = self._session.upload(content)
             literal.offloaded_metadata.size_bytes = size
             literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)
+
+
+def _offloaded(literals: literals_pb2.LiteralMap) -> list[literals_pb2.Literal]:
+    given = literals.literals
+    return [given[name] for name in given if given[name].HasField("offloaded_metadata")]
