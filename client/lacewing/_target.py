@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from lacewing._values import Values
+from lacewing._values import Values, offloaded
 from lacewing.errors import InputsInvalid, OutputsInvalid, Violation
 from lacewing.task import AnyTask, Task
 from lacewing.types import ConversionError, JsonConverter
@@ -127,7 +127,13 @@ class NamedTarget:
         """Return the outputs as plain values: None, the value of the only output if it has no name, or a dict."""
         _, converter, _ = await self._converters(execution.task.version)
         self._latest = execution.task.version
-        outputs = await self._values.from_literals_async(converter.to_json, execution.outputs, has_stored=False)
+
+        def convert(literals: literals_pb2.LiteralMap) -> dict[str, Any]:
+            if offloaded(literals):
+                raise ConversionError("has to be fetched first")
+            return converter.to_json(literals)
+
+        outputs = await self._values.from_literals_async(convert, execution.outputs, has_stored=False)
         if outputs.keys() <= {_SINGLE_OUTPUT}:
             return outputs.get(_SINGLE_OUTPUT)
         return outputs

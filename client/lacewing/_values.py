@@ -15,7 +15,7 @@ import grpc
 
 from lacewing._blobs import BlobSession
 from lacewing.errors import ValueTooLarge
-from lacewing.types import BLOB_URI_PREFIX, Converter, blob_access, digest_literal
+from lacewing.types import BLOB_URI_PREFIX, ConversionError, Converter, blob_access, digest_literal
 from lacewing.v1 import interface_pb2, literals_pb2
 
 INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
@@ -85,7 +85,7 @@ class Values:
         """Fetch what was offloaded, into the given literals, and convert them.
 
         Args:
-            convert: Makes values of the literals.
+            convert: Makes values of the literals, and raises ConversionError for one that is `offloaded`.
             literals: The literals.
             has_stored: Whether there may be files or tables among them.
 
@@ -95,14 +95,18 @@ class Values:
             RefusedError: It does not give one for another reason.
             CallFailed: It does not answer.
         """
-        for literal in _offloaded(literals):
-            uri = literal.offloaded_metadata.uri
-            if uri.startswith(BLOB_URI_PREFIX):
-                content = self._session.blobs.read(uri, literal.offloaded_metadata.size_bytes)
-                literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
-                del content
         if not has_stored:
-            return convert(literals)
+            try:
+                return convert(literals)
+            except (
+                ConversionError
+            ):  # So it is for one that is offloaded, which hardly any is: the others are not asked.
+                if not offloaded(literals):
+                    raise
+        for literal in offloaded(literals):
+            content = self._session.blobs.read(literal.offloaded_metadata.uri, literal.offloaded_metadata.size_bytes)
+            literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
+            del content
         with blob_access(self._session):
             return convert(literals)
 
@@ -138,9 +142,13 @@ class Values:
         has_stored: bool,
     ) -> _Result:
         """Like `from_literals`, on an event loop."""
-        if has_stored or _offloaded(literals):
-            return await asyncio.to_thread(self.from_literals, convert, literals, has_stored=has_stored)
-        return convert(literals)
+        if not has_stored:
+            try:
+                return convert(literals)
+            except ConversionError:
+                if not offloaded(literals):
+                    raise
+        return await asyncio.to_thread(self.from_literals, convert, literals, has_stored=True)
 
     def attempt(self) -> Values:
         """Return the same with files of its own, which `remove_files` removes."""
@@ -176,6 +184,7 @@ class Values:
             literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)
 
 
-def _offloaded(literals: literals_pb2.LiteralMap) -> list[literals_pb2.Literal]:
+def offloaded(literals: literals_pb2.LiteralMap) -> list[literals_pb2.Literal]:
+    """Return the literals that are blobs of the server."""
     given = literals.literals
-    return [given[name] for name in given if given[name].HasField("offloaded_metadata")]
+    return [given[name] for name in given if given[name].offloaded_metadata.uri.startswith(BLOB_URI_PREFIX)]

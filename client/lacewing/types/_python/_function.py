@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from lacewing.types._assign import admits_none
@@ -57,6 +57,7 @@ class FunctionInterface:
         self._returned = _unwrapped(hints.get("return", type(None)))
         self._parts = _parts(self._returned)
         self.outputs = self._compile_outputs()
+        self._compile_conversions()
         self.typed_interface = interface_pb2.TypedInterface(
             inputs=_variables(self.inputs, parameter_descriptions(function)),
             outputs=_variables(self.outputs, {"o0": return_description(function)}),
@@ -94,16 +95,22 @@ class FunctionInterface:
             return {"o0": _converter(self._returned, where)}
         return {name: _converter(annotation, f"{where} as {name}") for name, annotation in self._parts.items()}
 
+    def _compile_conversions(self) -> None:
+        optional = {name for name, converter in self.inputs.items() if admits_none(converter.literal_type)}
+        optional.update(self.defaults.parameters)
+        self._inputs_to = _Conversion("inputs", "parameter", _to_literal(self.inputs), optional)
+        self._inputs_from = _Conversion("inputs", "parameter", _to_python(self.inputs), optional)
+        optional = {name for name, converter in self.outputs.items() if admits_none(converter.literal_type)}
+        self._outputs_to = _Conversion("outputs", "output", _to_literal(self.outputs), optional)
+        self._outputs_from = _Conversion("outputs", "output", _to_python(self.outputs), optional)
+
     def inputs_to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of arguments by name. Parameters with a default may be left out, and are left out.
 
         Raises:
             ConversionError: An argument does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
-        literals = _convert(
-            "inputs", "parameter", self.inputs, values, convert=Converter.to_literal, require=self._require_input
-        )
-        return _literal_map(literals)
+        return _literal_map(self._inputs_to.convert(values))
 
     def literals_to_inputs(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
         """Return the arguments of literals by name. Those left out are None if that fits, or left to their default.
@@ -112,9 +119,7 @@ class FunctionInterface:
             ConversionError: A literal does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
         given = _by_name(literals)
-        arguments = _convert(
-            "inputs", "parameter", self.inputs, given, convert=Converter.to_python, require=self._require_input
-        )
+        arguments = self._inputs_from.convert(given)
         if len(arguments) < len(self.inputs):
             left_out = [name for name in self.inputs if name not in given and name not in self.defaults.parameters]
             arguments |= dict.fromkeys(left_out)
@@ -126,11 +131,7 @@ class FunctionInterface:
         Raises:
             ConversionError: The value does not fit the annotation. Paths begin with `outputs`.
         """
-        values = self.split_outputs(value)
-        literals = _convert(
-            "outputs", "output", self.outputs, values, convert=Converter.to_literal, require=_require_output
-        )
-        return _literal_map(literals)
+        return _literal_map(self._outputs_to.convert(self.split_outputs(value)))
 
     def literals_to_outputs(self, literals: literals_pb2.LiteralMap) -> Any:
         """Return what the function returned, from its literals.
@@ -138,14 +139,7 @@ class FunctionInterface:
         Raises:
             ConversionError: A literal does not fit, is missing, or is not an output. Paths begin with `outputs`.
         """
-        values = _convert(
-            "outputs",
-            "output",
-            self.outputs,
-            _by_name(literals),
-            convert=Converter.to_python,
-            require=_require_output,
-        )
+        values = self._outputs_from.convert(_by_name(literals))
         return self.join_outputs(values)
 
     def join_outputs(self, values: Mapping[str, Any]) -> Any:
@@ -171,10 +165,6 @@ class FunctionInterface:
         if not isinstance(value, tuple) or len(value) != len(parts):
             raise expected(self._returned, value).under("outputs")
         return dict(zip(parts, value, strict=True))
-
-    def _require_input(self, name: str, converter: Converter) -> None:
-        if name not in self.defaults.parameters:
-            _require_output(name, converter)
 
 
 def interface_of(function: Callable[..., Any]) -> FunctionInterface:
@@ -233,36 +223,50 @@ def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, s
     )
 
 
-def _require_output(name: str, converter: Converter) -> None:  # noqa: ARG001 names do not matter where none has a default
-    if not admits_none(converter.literal_type):
-        raise ConversionError("is missing")
+def _to_literal(converters: Mapping[str, Converter]) -> dict[str, Callable[[Any], literals_pb2.Literal]]:
+    return {name: converter.to_literal for name, converter in converters.items()}
 
 
-def _convert(
-    root: str,
-    kind: str,
-    converters: Mapping[str, Converter],
-    values: Mapping[str, Any],
-    *,
-    convert: Callable[[Converter, Any], Any],
-    require: Callable[[str, Converter], None],
-) -> dict[str, Any]:
-    """Convert values by name; `require` raises for a value that is missing and must not be."""
-    converted: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for name, converter in converters.items():
-        try:
-            if name in values:
-                converted[name] = convert(converter, values[name])
-            else:
-                require(name, converter)
-        except ConversionError as error:
-            problems.extend(error.under(root + field_segment(name)).problems)
-    if problems or len(converted) < len(values):
-        problems.extend(
-            Problem(root + field_segment(name), unknown_name(kind, name, converters))
-            for name in sorted(values)
-            if name not in converters
-        )
-        raise ConversionError(problems)
-    return converted
+def _to_python(converters: Mapping[str, Converter]) -> dict[str, Callable[[literals_pb2.Literal], Any]]:
+    return {name: converter.to_python for name, converter in converters.items()}
+
+
+class _Conversion:
+    """What is done to each of the inputs, or outputs, of a function, looked up once.
+
+    Args:
+        root: The beginning of the paths in errors.
+        kind: What each of them is called in errors.
+        convert: What is done to each, by name.
+        optional: Those that may be left out.
+    """
+
+    def __init__(
+        self, root: str, kind: str, convert: Mapping[str, Callable[[Any], Any]], optional: Collection[str]
+    ) -> None:
+        self._root = root
+        self._kind = kind
+        self._convert = list(convert.items())
+        self._optional = frozenset(optional)
+        self._names = convert.keys()
+
+    def convert(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert values by name. Raises ConversionError with all that is wrong."""
+        converted: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, convert in self._convert:
+            try:
+                if name in values:
+                    converted[name] = convert(values[name])
+                elif name not in self._optional:
+                    problems.append(Problem(self._root + field_segment(name), "is missing"))
+            except ConversionError as error:
+                problems.extend(error.under(self._root + field_segment(name)).problems)
+        if problems or len(converted) < len(values):
+            problems.extend(
+                Problem(self._root + field_segment(name), unknown_name(self._kind, name, self._names))
+                for name in sorted(values)
+                if name not in self._names
+            )
+            raise ConversionError(problems)
+        return converted
