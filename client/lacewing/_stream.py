@@ -100,6 +100,8 @@ class ExecuteStream:
             request_serializer=None,
             response_deserializer=execution_service_pb2.ExecuteStreamResponse.FromString,
         )
+        # Asking for it costs a call of the system each time (before Python 3.12).
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._unanswered: dict[int, _Item] = {}
         self._queue: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -131,7 +133,8 @@ class ExecuteStream:
                 f"the request has {len(request)} bytes, a message has at most {MAX_MESSAGE_BYTES}",
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
             )
-        item = _Item(self._next_tag(), request, asyncio.get_running_loop().create_future())
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        item = _Item(self._next_tag(), request, loop.create_future())
         if wait_timeout is not None:
             _bound(item.future, wait_timeout + GRACE)
         self._enqueue(item)

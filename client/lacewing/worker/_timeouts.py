@@ -20,18 +20,21 @@ class Timeouts:
 
     def __init__(self, ran_out: Callable[[Attempt], None]) -> None:
         self._ran_out = ran_out
+        # That of the first attempt. Asking for it costs a call of the system each time (before Python 3.12).
+        self._loop: asyncio.AbstractEventLoop | None = None
         # By timeout in seconds: the attempts, first come first, with the time at which each runs out; and their timer.
         self._running: dict[float, dict[Attempt, float]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
 
     def begin(self, attempt: Attempt, seconds: float) -> None:
         """Count the time of an attempt from now."""
-        due = asyncio.get_running_loop().time() + seconds
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        due = loop.time() + seconds
         attempt.timeout = seconds
         running = self._running.get(seconds)
         if running is None:
             self._running[seconds] = {attempt: due}
-            self._look_at(due, seconds)
+            self._timers[seconds] = loop.call_at(due, self._look, loop, seconds)
         else:
             running[attempt] = due
 
@@ -46,16 +49,13 @@ class Timeouts:
             self._timers.pop(seconds).cancel()
             del self._running[seconds]
 
-    def _look_at(self, due: float, seconds: float) -> None:
-        self._timers[seconds] = asyncio.get_running_loop().call_at(due, self._look, seconds)
-
-    def _look(self, seconds: float) -> None:
-        now = asyncio.get_running_loop().time()
+    def _look(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        now = loop.time()
         running = self._running[seconds]
         over = []
         for attempt, due in running.items():
             if due > now:
-                self._look_at(due, seconds)
+                self._timers[seconds] = loop.call_at(due, self._look, loop, seconds)
                 break
             over.append(attempt)
         else:
