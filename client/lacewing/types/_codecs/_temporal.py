@@ -28,10 +28,8 @@ _ISO_SPAN = re.compile(r"(-?)P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?
 class _TemporalCodec(PrimitiveCodec):
     """A value that is a message itself."""
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        literal = literals_pb2.Literal()
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
         getattr(literal.scalar.primitive, self.field).CopyFrom(plain)
-        return literal
 
 
 class DatetimeCodec(_TemporalCodec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from lacewing.types._assign import admits_none
@@ -57,7 +57,8 @@ class FunctionInterface:
         self._returned = _unwrapped(hints.get("return", type(None)))
         self._parts = _parts(self._returned)
         self.outputs = self._compile_outputs()
-        self._compile_conversions()
+        self._inputs = _Conversion("inputs", "parameter", self.inputs, self.defaults.parameters)
+        self._outputs = _Conversion("outputs", "output", self.outputs)
         self.typed_interface = interface_pb2.TypedInterface(
             inputs=_variables(self.inputs, parameter_descriptions(function)),
             outputs=_variables(self.outputs, {"o0": return_description(function)}),
@@ -95,22 +96,13 @@ class FunctionInterface:
             return {"o0": _converter(self._returned, where)}
         return {name: _converter(annotation, f"{where} as {name}") for name, annotation in self._parts.items()}
 
-    def _compile_conversions(self) -> None:
-        optional = {name for name, converter in self.inputs.items() if admits_none(converter.literal_type)}
-        optional.update(self.defaults.parameters)
-        self._inputs_to = _Conversion("inputs", "parameter", _to_literal(self.inputs), optional)
-        self._inputs_from = _Conversion("inputs", "parameter", _to_python(self.inputs), optional)
-        optional = {name for name, converter in self.outputs.items() if admits_none(converter.literal_type)}
-        self._outputs_to = _Conversion("outputs", "output", _to_literal(self.outputs), optional)
-        self._outputs_from = _Conversion("outputs", "output", _to_python(self.outputs), optional)
-
     def inputs_to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of arguments by name. Parameters with a default may be left out, and are left out.
 
         Raises:
             ConversionError: An argument does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
-        return _literal_map(self._inputs_to.convert(values))
+        return self._inputs.to_literals(values)
 
     def literals_to_inputs(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
         """Return the arguments of literals by name. Those left out are None if that fits, or left to their default.
@@ -119,7 +111,7 @@ class FunctionInterface:
             ConversionError: A literal does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
         given = _by_name(literals)
-        arguments = self._inputs_from.convert(given)
+        arguments = self._inputs.to_python(given)
         if len(arguments) < len(self.inputs):
             left_out = [name for name in self.inputs if name not in given and name not in self.defaults.parameters]
             arguments |= dict.fromkeys(left_out)
@@ -131,7 +123,7 @@ class FunctionInterface:
         Raises:
             ConversionError: The value does not fit the annotation. Paths begin with `outputs`.
         """
-        return _literal_map(self._outputs_to.convert(self.split_outputs(value)))
+        return self._outputs.to_literals(self.split_outputs(value))
 
     def literals_to_outputs(self, literals: literals_pb2.LiteralMap) -> Any:
         """Return what the function returned, from its literals.
@@ -139,7 +131,7 @@ class FunctionInterface:
         Raises:
             ConversionError: A literal does not fit, is missing, or is not an output. Paths begin with `outputs`.
         """
-        values = self._outputs_from.convert(_by_name(literals))
+        values = self._outputs.to_python(_by_name(literals))
         return self.join_outputs(values)
 
     def join_outputs(self, values: Mapping[str, Any]) -> Any:
@@ -207,13 +199,6 @@ def _by_name(literals: literals_pb2.LiteralMap) -> dict[str, literals_pb2.Litera
     return {name: given[name] for name in given}
 
 
-def _literal_map(literals: Mapping[str, literals_pb2.Literal]) -> literals_pb2.LiteralMap:
-    result = literals_pb2.LiteralMap()
-    for name, literal in literals.items():
-        result.literals[name].CopyFrom(literal)
-    return result
-
-
 def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, str]) -> interface_pb2.VariableMap:
     return interface_pb2.VariableMap(
         variables={
@@ -223,50 +208,71 @@ def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, s
     )
 
 
-def _to_literal(converters: Mapping[str, Converter]) -> dict[str, Callable[[Any], literals_pb2.Literal]]:
-    return {name: converter.to_literal for name, converter in converters.items()}
-
-
-def _to_python(converters: Mapping[str, Converter]) -> dict[str, Callable[[literals_pb2.Literal], Any]]:
-    return {name: converter.to_python for name, converter in converters.items()}
-
-
 class _Conversion:
-    """What is done to each of the inputs, or outputs, of a function, looked up once.
+    """Converts the inputs, or the outputs, of a function by name; what does so is looked up once.
 
     Args:
         root: The beginning of the paths in errors.
         kind: What each of them is called in errors.
-        convert: What is done to each, by name.
-        optional: Those that may be left out.
+        converters: What converts each.
+        defaults: Those that have a default. They may be left out, as those may that admit None.
     """
 
     def __init__(
-        self, root: str, kind: str, convert: Mapping[str, Callable[[Any], Any]], optional: Collection[str]
+        self, root: str, kind: str, converters: Mapping[str, Converter], defaults: Collection[str] = ()
     ) -> None:
         self._root = root
         self._kind = kind
-        self._convert = list(convert.items())
-        self._optional = frozenset(optional)
-        self._names = convert.keys()
+        self._names = converters.keys()
+        self._fill = [(name, converter.fill) for name, converter in converters.items()]
+        self._to_python = [(name, converter.to_python) for name, converter in converters.items()]
+        self._optional = {
+            name for name, converter in converters.items() if name in defaults or admits_none(converter.literal_type)
+        }
 
-    def convert(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Convert values by name. Raises ConversionError with all that is wrong."""
-        converted: dict[str, Any] = {}
+    def to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of values. Raises ConversionError with all that is wrong."""
+        result = literals_pb2.LiteralMap()
+        literals = result.literals
         problems: list[Problem] = []
-        for name, convert in self._convert:
+        for name, fill in self._fill:
             try:
                 if name in values:
-                    converted[name] = convert(values[name])
+                    fill(literals[name], values[name])
                 elif name not in self._optional:
-                    problems.append(Problem(self._root + field_segment(name), "is missing"))
+                    problems.append(self._missing(name))
             except ConversionError as error:
-                problems.extend(error.under(self._root + field_segment(name)).problems)
-        if problems or len(converted) < len(values):
-            problems.extend(
-                Problem(self._root + field_segment(name), unknown_name(self._kind, name, self._names))
-                for name in sorted(values)
-                if name not in self._names
-            )
-            raise ConversionError(problems)
-        return converted
+                problems.extend(self._under(name, error))
+        if problems or len(literals) < len(values):
+            raise self._misfit(problems, values)
+        return result
+
+    def to_python(self, literals: Mapping[str, literals_pb2.Literal]) -> dict[str, Any]:
+        """Return the values of literals. Raises ConversionError with all that is wrong."""
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, to_python in self._to_python:
+            try:
+                if name in literals:
+                    values[name] = to_python(literals[name])
+                elif name not in self._optional:
+                    problems.append(self._missing(name))
+            except ConversionError as error:
+                problems.extend(self._under(name, error))
+        if problems or len(values) < len(literals):
+            raise self._misfit(problems, literals)
+        return values
+
+    def _missing(self, name: str) -> Problem:
+        return Problem(self._root + field_segment(name), "is missing")
+
+    def _under(self, name: str, error: ConversionError) -> Iterable[Problem]:
+        return error.under(self._root + field_segment(name)).problems
+
+    def _misfit(self, problems: list[Problem], given: Mapping[str, Any]) -> ConversionError:
+        """Return the error of these problems, and of names that there are not."""
+        unknown = [name for name in sorted(given) if name not in self._names]
+        problems.extend(
+            Problem(self._root + field_segment(name), unknown_name(self._kind, name, self._names)) for name in unknown
+        )
+        return ConversionError(problems)
