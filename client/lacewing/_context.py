@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
+from lacewing._scoped import Scoped
 from lacewing.v1 import execution_pb2, identifiers_pb2, worker_service_pb2
 
 MAX_PROGRESS_MESSAGE_LENGTH = 256
@@ -14,16 +14,7 @@ MAX_PROGRESS_MESSAGE_LENGTH = 256
 
 
 class AttemptContext:
-    """The attempt that runs a body.
-
-    Attributes:
-        execution: The execution.
-        idempotency_key: A key that makes calls to other systems idempotent: 32 hexadecimal digits, the same for all
-            attempts of the execution, and never that of another one. `local` outside a worker.
-        attempt: The number of the attempt, from 1.
-        timeout: How long the body may run, counted from its start. None outside a worker.
-        deadline: When the execution must have ended, in UTC. None if it has no deadline.
-    """
+    """The attempt that runs a body."""
 
     def __init__(
         self, lease: worker_service_pb2.Lease, report: Callable[[execution_pb2.Progress], None] | None = None
@@ -34,13 +25,39 @@ class AttemptContext:
             lease: The lease of the attempt.
             report: Takes what the body reports of itself. Default: nobody listens.
         """
-        self.execution: identifiers_pb2.ExecutionId = lease.execution
-        self.idempotency_key: str = lease.idempotency_key
-        self.attempt: int = lease.attempt
-        has_timeout, has_deadline = lease.HasField("attempt_timeout"), lease.HasField("deadline")
-        self.timeout: timedelta | None = lease.attempt_timeout.ToTimedelta() if has_timeout else None
-        self.deadline: datetime | None = lease.deadline.ToDatetime(tzinfo=UTC) if has_deadline else None
+        self._lease = lease
         self._report = report
+
+    # Read from the lease when asked for: most bodies never ask.
+
+    @property
+    def execution(self) -> identifiers_pb2.ExecutionId:
+        """The execution."""
+        return self._lease.execution
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key that makes calls to other systems idempotent.
+
+        32 hexadecimal digits, the same for all attempts of the execution, and never that of another one. `local`
+        outside a worker.
+        """
+        return self._lease.idempotency_key
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
+        return self._lease.attempt
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """How long the body may run, counted from its start. None outside a worker."""
+        return self._lease.attempt_timeout.ToTimedelta() if self._lease.HasField("attempt_timeout") else None
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the execution must have ended, in UTC. None if it has no deadline."""
+        return self._lease.deadline.ToDatetime(tzinfo=UTC) if self._lease.HasField("deadline") else None
 
     def report_progress(self, fraction: float, message: str = "") -> None:
         """Tell how far the body is.
@@ -75,11 +92,6 @@ def current_attempt() -> AttemptContext:
     return _current.get()
 
 
-@contextmanager
-def attempt_context(context: AttemptContext) -> Iterator[None]:
+def attempt_context(context: AttemptContext) -> Scoped[AttemptContext]:
     """Make a context the current one, for the time of a body."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return Scoped(_current, context)

@@ -18,6 +18,7 @@ import grpc
 
 from lacewing._channel import MAX_MESSAGE_BYTES, reconnect_delays
 from lacewing._statuses import from_request_error, from_rpc_error
+from lacewing._wire import part
 from lacewing.errors import (
     CallFailed,
     DeadlineExceeded,
@@ -51,6 +52,9 @@ _MAX_REFUSALS = 4
 _REFUSAL_DELAY = 0.5
 # How long the server may take to end a stream that has nothing left to be answered.
 _CLOSE_SECONDS = 0.5
+_Message = execution_service_pb2.ExecuteStreamRequest
+_ITEMS = _Message.ITEMS_FIELD_NUMBER
+_REQUEST = _Message.Item.REQUEST_FIELD_NUMBER
 _METHOD = "/lacewing.v1.ExecutionService/ExecuteStream"
 # Of the framing of a message around one request.
 _FRAME_BYTES = 64
@@ -68,23 +72,18 @@ _BROKEN = frozenset(
 class _Item:
     """One request that is not answered."""
 
-    __slots__ = ("chunk", "future", "is_delayed", "refusals", "request", "tag")
+    __slots__ = ("future", "is_delayed", "refusals", "request", "tag")
 
-    def __init__(
-        self, tag: int, request: execution_service_pb2.ExecuteRequest, future: asyncio.Future[execution_pb2.Execution]
-    ) -> None:
+    def __init__(self, tag: int, request: bytes, future: asyncio.Future[execution_pb2.Execution]) -> None:
+        self.tag = tag
         self.request = request
         self.future = future
         self.refusals = 0
         self.is_delayed = False
-        self.set_tag(tag)
 
-    def set_tag(self, tag: int) -> None:
-        self.tag = tag
-        # A message of one item: serialized messages that are joined are the message with all the items.
-        message = execution_service_pb2.ExecuteStreamRequest()
-        message.items.add(tag=tag, request=self.request)
-        self.chunk: bytes = message.SerializeToString()
+    def chunk(self) -> bytes:
+        """Return a serialized message with nothing but this request."""
+        return part(_ITEMS, _Message.Item(tag=self.tag).SerializeToString() + part(_REQUEST, self.request))
 
 
 class ExecuteStream:
@@ -101,6 +100,8 @@ class ExecuteStream:
             request_serializer=None,
             response_deserializer=execution_service_pb2.ExecuteStreamResponse.FromString,
         )
+        # Asking for it costs a call of the system each time (before Python 3.12).
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._unanswered: dict[int, _Item] = {}
         self._queue: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -109,8 +110,12 @@ class ExecuteStream:
         self._answers = 0
         self._is_closed = False
 
-    def submit(self, request: execution_service_pb2.ExecuteRequest) -> asyncio.Future[execution_pb2.Execution]:
-        """Queue a request, which must have a request id.
+    def submit(self, request: bytes, wait_timeout: float | None = None) -> asyncio.Future[execution_pb2.Execution]:
+        """Queue a request.
+
+        Args:
+            request: A serialized `ExecuteRequest`, which must have a request id.
+            wait_timeout: Its `wait_timeout` in seconds, if it has one.
 
         Returns:
             The execution, ended, or as it was when the `wait_timeout` of the request had passed. Raises `RefusedError`,
@@ -123,14 +128,15 @@ class ExecuteStream:
         """
         if self._is_closed:
             raise _closed()
-        item = _Item(self._next_tag(), request, asyncio.get_running_loop().create_future())
-        if len(item.chunk) > MAX_MESSAGE_BYTES - _FRAME_BYTES:
+        if len(request) > MAX_MESSAGE_BYTES - _FRAME_BYTES:
             raise ValueTooLarge(
-                f"the request has {len(item.chunk)} bytes, a message has at most {MAX_MESSAGE_BYTES}",
+                f"the request has {len(request)} bytes, a message has at most {MAX_MESSAGE_BYTES}",
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
             )
-        if request.HasField("wait_timeout"):
-            _bound(item.future, request.wait_timeout.ToTimedelta().total_seconds() + GRACE)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        item = _Item(self._next_tag(), request, loop.create_future())
+        if wait_timeout is not None:
+            _bound(item.future, wait_timeout + GRACE)
         self._enqueue(item)
         return item.future
 
@@ -226,11 +232,11 @@ class ExecuteStream:
             if item.future.done():
                 # Its caller is gone before it was sent, or sent again: nobody misses it.
                 self._unanswered.pop(item.tag, None)
-            elif chunks and size + len(item.chunk) > MAX_BATCH_BYTES:
+            elif chunks and size + len(item.request) > MAX_BATCH_BYTES:
                 break
             else:
-                chunks.append(item.chunk)
-                size += len(item.chunk)
+                chunks.append(item.chunk())
+                size += len(item.request)
             self._queue.popleft()
         return b"".join(chunks)
 
@@ -246,7 +252,7 @@ class ExecuteStream:
         if error.code is grpc.StatusCode.UNAVAILABLE and item.refusals < _MAX_REFUSALS:
             delay = error.retry_delay.total_seconds() if error.retry_delay is not None else _REFUSAL_DELAY
             # A tag is used once in a stream.
-            item.set_tag(self._next_tag())
+            item.tag = self._next_tag()
             item.is_delayed = True
             # Counts as unanswered meanwhile, so that the stream stays and `close` finds it.
             self._unanswered[item.tag] = item

@@ -7,11 +7,18 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from lacewing._values import Values
+from lacewing._values import Values, offloaded
 from lacewing.errors import InputsInvalid, OutputsInvalid, Violation
 from lacewing.task import AnyTask, Task
 from lacewing.types import ConversionError, JsonConverter
-from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, task_pb2
+from lacewing.v1 import (
+    execution_pb2,
+    execution_service_pb2,
+    identifiers_pb2,
+    interface_pb2,
+    literals_pb2,
+    task_pb2,
+)
 
 # As many as a server lists.
 _MAX_VIOLATIONS = 20
@@ -31,6 +38,10 @@ class Target(Protocol):
     @property
     def id(self) -> identifiers_pb2.TaskId:
         """Its identity."""
+
+    @property
+    def request(self) -> bytes:
+        """A serialized `ExecuteRequest` with nothing but its identity."""
 
     async def inputs(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
         """Return the literals of inputs.
@@ -55,6 +66,7 @@ class FunctionTarget:
 
     def __init__(self, task: AnyTask, project: str, domain: str, values: Values) -> None:
         self.id = task.id(project, domain)
+        self.request = _request_of(self.id)
         self._interface = task.interface
         self._values = values
 
@@ -94,6 +106,7 @@ class NamedTarget:
 
     def __init__(self, task_id: identifiers_pb2.TaskId, fetch: FetchVersion, values: Values) -> None:
         self.id = task_id
+        self.request = _request_of(task_id)
         self._fetch = fetch
         self._values = values
         self._latest = ""
@@ -114,7 +127,13 @@ class NamedTarget:
         """Return the outputs as plain values: None, the value of the only output if it has no name, or a dict."""
         _, converter, _ = await self._converters(execution.task.version)
         self._latest = execution.task.version
-        outputs = await self._values.from_literals_async(converter.to_json, execution.outputs, has_stored=False)
+
+        def convert(literals: literals_pb2.LiteralMap) -> dict[str, Any]:
+            if offloaded(literals):
+                raise ConversionError("has to be fetched first")
+            return converter.to_json(literals)
+
+        outputs = await self._values.from_literals_async(convert, execution.outputs, has_stored=False)
         if outputs.keys() <= {_SINGLE_OUTPUT}:
             return outputs.get(_SINGLE_OUTPUT)
         return outputs
@@ -165,6 +184,10 @@ def execution_id(
     return identifiers_pb2.ExecutionId(
         project=reference.project or project, domain=reference.domain or domain, name=reference.name
     )
+
+
+def _request_of(task: identifiers_pb2.TaskId) -> bytes:
+    return execution_service_pb2.ExecuteRequest(task=task).SerializeToString()
 
 
 def _inputs_invalid(task: identifiers_pb2.TaskId, error: ConversionError) -> InputsInvalid:

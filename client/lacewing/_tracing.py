@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
+
+from lacewing._scoped import Scoped
 
 
 class Tracer(Protocol):
@@ -23,11 +24,6 @@ def current_tracer() -> Tracer | None:
     return _tracer.get()
 
 
-@contextmanager
-def tracing(tracer: Tracer | None) -> Iterator[None]:
+def tracing(tracer: Tracer | None) -> Scoped[Tracer | None]:
     """Let calls in the block be noted, or with None run."""
-    token = _tracer.set(tracer)
-    try:
-        yield
-    finally:
-        _tracer.reset(token)
+    return Scoped(_tracer, tracer)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
 
 from lacewing._blobs import BlobSession
 from lacewing.errors import ValueTooLarge
-from lacewing.types import BLOB_URI_PREFIX, Converter, blob_access, digest_literal
+from lacewing.types import BLOB_URI_PREFIX, ConversionError, Converter, blob_access, digest_literal
 from lacewing.v1 import interface_pb2, literals_pb2
 
 INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
@@ -50,6 +49,8 @@ class Values:
         convert: Callable[[Any], literals_pb2.LiteralMap],
         value: Any,
         variables: interface_pb2.VariableMap,
+        *,
+        has_stored: bool,
     ) -> literals_pb2.LiteralMap:
         """Convert to literals, and store the large ones.
 
@@ -57,6 +58,7 @@ class Values:
             convert: Makes the literals.
             value: What it makes them of.
             variables: What they are the values of.
+            has_stored: Whether there may be files or tables among them.
 
         Raises:
             ConversionError: The value does not fit.
@@ -64,15 +66,28 @@ class Values:
             RefusedError: The server does not take a blob.
             CallFailed: It does not answer.
         """
-        with blob_access(self._session):
+        if has_stored:
+            with blob_access(self._session):
+                literals = convert(value)
+        else:
             literals = convert(value)
-        self.offload(literals, variables)
+        if literals.ByteSize() > self._limit:
+            self.offload(literals, variables)
         return literals
 
     def from_literals(
-        self, convert: Callable[[literals_pb2.LiteralMap], _Result], literals: literals_pb2.LiteralMap
+        self,
+        convert: Callable[[literals_pb2.LiteralMap], _Result],
+        literals: literals_pb2.LiteralMap,
+        *,
+        has_stored: bool,
     ) -> _Result:
         """Fetch what was offloaded, into the given literals, and convert them.
+
+        Args:
+            convert: Makes values of the literals, and raises ConversionError for one that is `offloaded`.
+            literals: The literals.
+            has_stored: Whether there may be files or tables among them.
 
         Raises:
             ConversionError: The literals do not fit.
@@ -80,12 +95,18 @@ class Values:
             RefusedError: It does not give one for another reason.
             CallFailed: It does not answer.
         """
-        for literal in literals.literals.values():
-            offloaded = literal.offloaded_metadata
-            if literal.WhichOneof("value") == "offloaded_metadata" and offloaded.uri.startswith(BLOB_URI_PREFIX):
-                content = self._session.blobs.read(offloaded.uri, offloaded.size_bytes)
-                literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
-                del content
+        if not has_stored:
+            try:
+                return convert(literals)
+            except (
+                ConversionError
+            ):  # So it is for one that is offloaded, which hardly any is: the others are not asked.
+                if not offloaded(literals):
+                    raise
+        for literal in offloaded(literals):
+            content = self._session.blobs.read(literal.offloaded_metadata.uri, literal.offloaded_metadata.size_bytes)
+            literal.ParseFromString(content)  # type: ignore[arg-type] # it takes any buffer, which spares a copy
+            del content
         with blob_access(self._session):
             return convert(literals)
 
@@ -105,9 +126,9 @@ class Values:
         *,
         has_stored: bool,
     ) -> literals_pb2.LiteralMap:
-        """Like `to_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
+        """Like `to_literals`, on an event loop."""
         if has_stored:
-            return await asyncio.to_thread(self.to_literals, convert, value, variables)
+            return await asyncio.to_thread(self.to_literals, convert, value, variables, has_stored=True)
         literals = convert(value)
         if literals.ByteSize() > self._limit:
             await asyncio.to_thread(self.offload, literals, variables)
@@ -120,23 +141,26 @@ class Values:
         *,
         has_stored: bool,
     ) -> _Result:
-        """Like `from_literals`, on an event loop; `has_stored` says whether there may be files or tables among them."""
-        if has_stored or any(literal.HasField("offloaded_metadata") for literal in literals.literals.values()):
-            return await asyncio.to_thread(self.from_literals, convert, literals)
-        return convert(literals)
+        """Like `from_literals`, on an event loop."""
+        if not has_stored:
+            try:
+                return convert(literals)
+            except ConversionError:
+                if not offloaded(literals):
+                    raise
+        return await asyncio.to_thread(self.from_literals, convert, literals, has_stored=True)
 
-    @contextmanager
-    def attempt(self) -> Iterator[Values]:
-        """Give the same with files of its own, which are removed at the end of the block."""
-        session = BlobSession(self._session.blobs, self._session.folder)
-        try:
-            yield Values(session, self._limit)
-        finally:
-            session.close()
+    def attempt(self) -> Values:
+        """Return the same with files of its own, which `remove_files` removes."""
+        return Values(BlobSession(self._session.blobs, self._session.folder), self._limit)
+
+    def remove_files(self) -> None:
+        """Remove the files that were fetched."""
+        self._session.close()
 
     def close(self) -> None:
         """Close the way to the blobs, and remove the files that were fetched."""
-        self._session.close()
+        self.remove_files()
         self._session.blobs.close()
 
     def offload(self, literals: literals_pb2.LiteralMap, variables: interface_pb2.VariableMap) -> None:
@@ -158,3 +182,9 @@ class Values:
             literal.offloaded_metadata.uri = self._session.upload(content)
             literal.offloaded_metadata.size_bytes = size
             literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)
+
+
+def offloaded(literals: literals_pb2.LiteralMap) -> list[literals_pb2.Literal]:
+    """Return the literals that are blobs of the server."""
+    given = literals.literals
+    return [given[name] for name in given if given[name].offloaded_metadata.uri.startswith(BLOB_URI_PREFIX)]

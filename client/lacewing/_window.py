@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from lacewing.v1 import execution_pb2
@@ -24,11 +24,13 @@ class Window:
 
     def __init__(self, start: Callable[[Inputs], Awaitable[Running]], size: int, *, ordered: bool) -> None:
         self._start = start
+        self._size = size
         self._ordered = ordered
-        self._room = asyncio.Semaphore(size)
         self._under_way: set[Running] = set()
-        # None stands for the end of the inputs.
-        self._queue: asyncio.Queue[Running | None] = asyncio.Queue()
+        # What comes out next. None stands for the end of the inputs.
+        self._queue: deque[Running | None] = deque()
+        self._is_filled = asyncio.Event()
+        self._has_room = asyncio.Event()
 
     async def run(self, inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> AsyncGenerator[Running, None]:
         """Begin an execution for each of the inputs, and yield them. Raises what taking the inputs raises."""
@@ -36,13 +38,16 @@ class Window:
         is_fed = False
         try:
             while self._under_way or not is_fed:
-                running = await self._queue.get()
+                while not self._queue:
+                    self._is_filled.clear()
+                    await self._is_filled.wait()
+                running = self._queue.popleft()
                 if running is None:
                     is_fed = True
                     await feeder
                 else:
                     self._under_way.remove(running)
-                    self._room.release()
+                    self._has_room.set()
                     yield running
         finally:
             # Cancelling also what has ended keeps asyncio from reporting errors that nobody wants to know.
@@ -52,27 +57,29 @@ class Window:
             await asyncio.wait([feeder])
 
     async def _feed(self, inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> None:
+        # Room is made before anything is taken: what is taken is begun.
         try:
-            async with aclosing(_each(inputs)) as iterator:
-                while True:
-                    # Room first: what is taken is begun.
-                    await self._room.acquire()
-                    running = await self._start(await anext(iterator))
-                    self._under_way.add(running)
-                    if self._ordered:
-                        self._queue.put_nowait(running)
-                    else:
-                        running.add_done_callback(self._queue.put_nowait)
-        except StopAsyncIteration:
-            return
+            if isinstance(inputs, AsyncIterable):
+                async for each in inputs:
+                    await self._begin(each)
+            else:
+                for each in inputs:
+                    await self._begin(each)
         finally:
-            self._queue.put_nowait(None)
+            self._put(None)
 
+    async def _begin(self, inputs: Inputs) -> None:
+        """Begin an execution, and wait until there is room for another one."""
+        running = await self._start(inputs)
+        self._under_way.add(running)
+        if self._ordered:
+            self._put(running)
+        else:
+            running.add_done_callback(self._put)
+        while len(self._under_way) >= self._size:
+            self._has_room.clear()
+            await self._has_room.wait()
 
-async def _each(inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> AsyncGenerator[Inputs, None]:
-    if isinstance(inputs, AsyncIterable):
-        async for each in inputs:
-            yield each
-    else:
-        for each in inputs:
-            yield each
+    def _put(self, running: Running | None) -> None:
+        self._queue.append(running)
+        self._is_filled.set()

@@ -25,6 +25,7 @@ from lacewing._stream import ExecuteStream
 from lacewing._target import FunctionTarget, NamedTarget, Target, TaskReference, execution_id
 from lacewing._values import Values
 from lacewing._window import Inputs, Running, Window
+from lacewing._wire import part
 from lacewing.errors import InputsInvalid, LacewingError
 from lacewing.task import AnyTask, Task
 from lacewing.v1 import (
@@ -36,6 +37,7 @@ from lacewing.v1 import (
     task_pb2,
 )
 
+_Request = execution_service_pb2.ExecuteRequest
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -150,7 +152,8 @@ class Client(Resources):
 
     def _use(self, options: Options) -> None:
         self._options = options
-        self._template = _template(options)
+        self._template = _template(options).SerializeToString()
+        self._wait_timeout = None if options.timeout is None else seconds(options.timeout)
 
     async def register(self, *tasks: AnyTask) -> list[task_pb2.TaskVersion]:
         """Register tasks, and return the version of each. Registering again what has not changed is no error.
@@ -199,9 +202,9 @@ class Client(Resources):
         """
         target = self._target(task)
         request = await self._request(target, _named(task, args, inputs))
-        if request.cancel_on_disconnect:
+        if self._options.cancel_on_disconnect:
             return await self._outcome(target, self._execute_alone(request))
-        return await self._outcome(target, self._stream.submit(request))
+        return await self._outcome(target, self._stream.submit(request, self._wait_timeout))
 
     @overload
     async def audit(
@@ -227,7 +230,7 @@ class Client(Resources):
             RefusedError: It must not run twice, because it is not idempotent.
         """
         target = self._target(task)
-        values = (await self._request(target, _named(task, args, inputs))).inputs
+        values = await target.inputs(_named(task, args, inputs))
         try:
             return await anext(self._audits(cache_service_pb2.AuditTaskRequest(task=target.id, inputs=values)))
         except InputsInvalid:
@@ -255,7 +258,7 @@ class Client(Resources):
         """Create an execution and return a handle on it at once. Arguments and errors as of `execute`."""
         target = self._target(task)
         request = await self._request(target, _named(task, args, inputs))
-        create = execution_service_pb2.CreateExecutionRequest(request=request)
+        create = execution_service_pb2.CreateExecutionRequest(request=_Request.FromString(request))
         with rpc_errors():
             response = await self.executions.CreateExecution(create, timeout=CALL_TIMEOUT)
         return Handle(self, response.execution.id, target.result)
@@ -371,7 +374,7 @@ class Client(Resources):
     async def _start(self, target: Target, values: Inputs) -> Running:
         """Submit one of many; what is wrong with its inputs is its outcome."""
         try:
-            return self._stream.submit(await self._request(target, values))
+            return self._stream.submit(await self._request(target, values), self._wait_timeout)
         except LacewingError as error:
             refused: Running = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -386,19 +389,20 @@ class Client(Resources):
         check_succeeded(ended)
         return await target.result(ended)
 
-    async def _execute_alone(self, request: execution_service_pb2.ExecuteRequest) -> execution_pb2.Execution:
-        wait = seconds(request.wait_timeout.ToTimedelta()) if request.HasField("wait_timeout") else _LONGEST_WAIT
+    async def _execute_alone(self, request: bytes) -> execution_pb2.Execution:
+        wait = _LONGEST_WAIT if self._wait_timeout is None else self._wait_timeout
         with rpc_errors():
-            return (await self.executions.Execute(request, timeout=wait + _SLACK)).execution
+            response = await self.executions.Execute(_Request.FromString(request), timeout=wait + _SLACK)
+        return response.execution
 
-    async def _request(self, target: Target, values: Mapping[str, Any]) -> execution_service_pb2.ExecuteRequest:
+    async def _request(self, target: Target, values: Mapping[str, Any]) -> bytes:
+        """Return a serialized `ExecuteRequest`: what is the same in each is not serialized again."""
+        inputs = part(_Request.INPUTS_FIELD_NUMBER, (await target.inputs(values)).SerializeToString())
+        if self._options.request_id:
+            return b"".join((target.request, inputs, self._template))
         # As random as a UUID, for a fifth of its time.
-        request_id = os.urandom(16).hex()
-        request = execution_service_pb2.ExecuteRequest(
-            task=target.id, inputs=await target.inputs(values), request_id=request_id
-        )
-        request.MergeFrom(self._template)
-        return request
+        request_id = part(_Request.REQUEST_ID_FIELD_NUMBER, os.urandom(16).hex().encode())
+        return b"".join((target.request, inputs, request_id, self._template))
 
     def _target(self, task: TaskReference) -> Target:
         if isinstance(task, Task):

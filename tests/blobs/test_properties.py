@@ -55,7 +55,7 @@ def test_any_literal_may_travel_by_reference(
         assert literals.literals["x"].HasField("offloaded_metadata") == bool(literal.ByteSize())
     assert InterfaceChecker(variables).check(first) == []
     assert digest_literal_map(first) == digest_literal_map(second)
-    assert values.from_literals(lambda fetched: fetched.literals["x"], first) == literal
+    assert values.from_literals(lambda fetched: fetched.literals["x"], first, has_stored=True) == literal
 
 
 _cells: dict[type, st.SearchStrategy[Any]] = {

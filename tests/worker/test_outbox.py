@@ -34,7 +34,7 @@ def messages(outbox: Outbox) -> list[worker_service_pb2.WorkRequest]:
     """Takes what there is."""
     taken = []
     while (request := outbox.take()) is not None:
-        taken.append(request)
+        taken.append(worker_service_pb2.WorkRequest.FromString(request))
     return taken
 
 

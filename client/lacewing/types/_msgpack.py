@@ -75,8 +75,17 @@ def is_record(literal: literals_pb2.Literal) -> bool:
 
 
 def record_literal(tree: object) -> literals_pb2.Literal:
-    """Return the STRUCT literal of a tree, as msgpack: it keeps integers exact, which a `Struct` cannot."""
-    return literals_pb2.Literal(scalar=literals_pb2.Scalar(binary=literals_pb2.Binary(value=pack(tree), tag=TAG)))
+    """Return the STRUCT literal of a tree; see `fill_record`."""
+    literal = literals_pb2.Literal()
+    fill_record(literal, tree)
+    return literal
+
+
+def fill_record(literal: literals_pb2.Literal, tree: object) -> None:
+    """Make an empty literal a STRUCT of a tree, as msgpack: it keeps integers exact, which a `Struct` cannot."""
+    binary = literal.scalar.binary
+    binary.value = pack(tree)
+    binary.tag = TAG
 
 
 def struct_tree(struct: struct_pb2.Struct) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -26,17 +25,19 @@ class Stop(enum.Enum):
 class Attempt:
     """One attempt that is leased to this worker."""
 
-    __slots__ = ("body", "lease", "reported", "stop", "task", "timer")
+    __slots__ = ("body", "lease", "reported", "stop", "task", "timeout", "token")
 
     def __init__(self, lease: worker_service_pb2.Lease, task: AnyTask) -> None:
         self.lease = lease
+        self.token = lease.token
+        """The token of its lease."""
         self.task = task
         self.stop: Stop | None = None
         """Why the body was told to stop, if it was."""
         self.reported = False
         """Whether its result was handed over, or it will have none."""
-        self.timer: asyncio.TimerHandle | None = None
-        """Fires at the attempt timeout."""
+        self.timeout: float | None = None
+        """How long it may run, in seconds, while its time is counted."""
         self.body: Any = None
         """What runs the body; belongs to the executor."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from lacewing.task import AnyTask, Isolation
 from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Attempt, Executor, Ledger, Stop, has_succeeded
 from lacewing.worker._outbox import Outbox
+from lacewing.worker._timeouts import Timeouts
 
 _log = logging.getLogger("lacewing.worker")
 _NANOSECONDS = 1e9
@@ -43,6 +43,7 @@ class Attempts:
         self._outbox = outbox
         self._grace = grace
         self._isolation = isolation
+        self._timeouts = Timeouts(self._time_out)
         self._abandon_reason: str | None = None
 
     def start(self, lease: worker_service_pb2.Lease) -> None:
@@ -57,11 +58,11 @@ class Attempts:
             self._give_back(lease.token, self._abandon_reason)
             return
         attempt = Attempt(lease, task)
-        self._ledger.held[lease.token] = attempt
+        self._ledger.held[attempt.token] = attempt
         self._ledger.occupied += 1
         if lease.HasField("attempt_timeout"):
-            seconds = lease.attempt_timeout.seconds + lease.attempt_timeout.nanos / _NANOSECONDS
-            attempt.timer = asyncio.get_running_loop().call_later(seconds, self._time_out, attempt)
+            timeout = lease.attempt_timeout
+            self._timeouts.begin(attempt, timeout.seconds + timeout.nanos / _NANOSECONDS)
         self._executor(attempt).run(attempt)
 
     def revoke(self, revocation: worker_service_pb2.Revocation) -> None:
@@ -84,7 +85,7 @@ class Attempts:
         self._abandon_reason = reason
         for attempt in list(self._ledger.held.values()):
             if not self._stop(attempt, attempt.stop or Stop.ABANDONED, self._grace if grace is None else grace):
-                self._report(attempt, worker_service_pb2.Completion(token=attempt.lease.token))
+                self._report(attempt, worker_service_pb2.Completion(token=attempt.token))
 
     def ended(self, attempt: Attempt, completion: worker_service_pb2.Completion) -> None:
         """Take the result of a body that has ended."""
@@ -97,13 +98,13 @@ class Attempts:
     def progressed(self, attempt: Attempt, progress: execution_pb2.Progress) -> None:
         """Take what a body reports of itself."""
         if not attempt.reported:
-            self._outbox.report_progress(attempt.lease.token, progress)
+            self._outbox.report_progress(attempt.token, progress)
 
     def _time_out(self, attempt: Attempt) -> None:
         _log.warning("%s has run longer than its timeout and is stopped.", attempt)
         if not self._stop(attempt, Stop.TIMED_OUT, self._grace):
             _log.warning("%s runs in a thread, which cannot be stopped: it holds its slot until it ends.", attempt)
-            self._report(attempt, worker_service_pb2.Completion(token=attempt.lease.token))
+            self._report(attempt, worker_service_pb2.Completion(token=attempt.token))
 
     def _stop(self, attempt: Attempt, stop: Stop, grace: float) -> bool:
         attempt.stop = stop
@@ -119,9 +120,8 @@ class Attempts:
 
     def _settle(self, attempt: Attempt) -> None:
         attempt.reported = True
-        self._ledger.held.pop(attempt.lease.token, None)
-        if attempt.timer is not None:
-            attempt.timer.cancel()
+        self._ledger.held.pop(attempt.token, None)
+        self._timeouts.end(attempt)
 
     def _give_back(self, token: bytes, reason: str) -> None:
         abandoned = worker_service_pb2.Completion.Abandoned(reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 from lacewing._context import AttemptContext, attempt_context
 from lacewing._tracing import tracing
 from lacewing._values import Values
-from lacewing.errors import BlobNotFound, BlobStoreUnavailable, CallFailed, ShuttingDown, ValueTooLarge
+from lacewing.errors import BlobNotFound, BlobStoreUnavailable, CallFailed, RefusedError, ShuttingDown, ValueTooLarge
 from lacewing.graph import Dynamic
 from lacewing.graph._trace import Trace
 from lacewing.task import AnyTask
@@ -24,6 +25,8 @@ IsStopped = Callable[[], bool]
 
 Registered: TypeAlias = frozenset[tuple[str, str]]
 """The tasks that the worker has registered, by name and version: graphs refer to them, and bring others along."""
+
+_OUTAGES = (CallFailed, BlobStoreUnavailable, ShuttingDown)
 
 
 def run_body(
@@ -43,26 +46,32 @@ def run_body(
     """
     completion = worker_service_pb2.Completion(token=lease.token)
     interface = task.interface
+    own = values.attempt() if _has_files(task) else values
+    phase = _Phase.INPUTS
     try:
-        with values.attempt() as own:
-            with _fitting_inputs():
-                arguments = own.from_literals(interface.literals_to_inputs, lease.inputs)
-            trace = _trace(task, lease, own, registered)
-            with attempt_context(AttemptContext(lease, report)), tracing(trace):
-                value = task.function(**arguments)
-            with _fitting_outputs():
-                if _is_graph(task, trace, value, completion):
-                    return completion
-                outputs = own.to_literals(interface.outputs_to_literals, value, interface.typed_interface.outputs)
+        arguments = own.from_literals(
+            interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
+        )
+        phase = _Phase.BODY
+        trace = _trace(task, lease, own, registered)
+        with attempt_context(AttemptContext(lease, report)), tracing(trace):
+            value = task.function(**arguments)
+        phase = _Phase.OUTPUTS
+        if not _is_graph(task, trace, value, completion):
+            outputs = own.to_literals(
+                interface.outputs_to_literals,
+                value,
+                interface.typed_interface.outputs,
+                has_stored=interface.has_stored_outputs,
+            )
             completion.outputs.CopyFrom(outputs)
     except AttemptStopped as stopped:
         completion.timed_out.stack_trace = stack_trace(stopped)
-    except _RefusedError as refused:
-        completion.error.CopyFrom(refused.error)
-    except _GivenBackError as given_back:
-        completion.abandoned.reason = str(given_back)
     except BaseException as error:  # noqa: BLE001 a body may raise anything, SystemExit too: it is its result
-        completion.error.CopyFrom(task_error(error))
+        _fail(completion, phase, error)
+    finally:
+        if own is not values:
+            own.remove_files()
     return completion
 
 
@@ -77,35 +86,48 @@ async def run_async_body(
     """Run an asynchronous body to its end. Like `run_body`; it is stopped by cancelling the asyncio task around it."""
     completion = worker_service_pb2.Completion(token=lease.token)
     interface = task.interface
+    own = values.attempt() if _has_files(task) else values
+    phase = _Phase.INPUTS
     try:
-        with values.attempt() as own:
-            with _fitting_inputs():
-                arguments = await own.from_literals_async(
-                    interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
-                )
-            trace = _trace(task, lease, own, registered)
-            with attempt_context(AttemptContext(lease, report)), tracing(trace):
-                value = await task.function(**arguments)
-            with _fitting_outputs():
-                if _is_graph(task, trace, value, completion):
-                    return completion
-                outputs = await own.to_literals_async(
-                    interface.outputs_to_literals,
-                    value,
-                    interface.typed_interface.outputs,
-                    has_stored=interface.has_stored_outputs,
-                )
+        arguments = await own.from_literals_async(
+            interface.literals_to_inputs, lease.inputs, has_stored=interface.has_stored_inputs
+        )
+        phase = _Phase.BODY
+        trace = _trace(task, lease, own, registered)
+        with attempt_context(AttemptContext(lease, report)), tracing(trace):
+            value = await task.function(**arguments)
+        phase = _Phase.OUTPUTS
+        if not _is_graph(task, trace, value, completion):
+            outputs = await own.to_literals_async(
+                interface.outputs_to_literals,
+                value,
+                interface.typed_interface.outputs,
+                has_stored=interface.has_stored_outputs,
+            )
             completion.outputs.CopyFrom(outputs)
-    except _RefusedError as refused:
-        completion.error.CopyFrom(refused.error)
-    except _GivenBackError as given_back:
-        completion.abandoned.reason = str(given_back)
     except BaseException as error:  # noqa: BLE001 a body may raise anything, SystemExit too: it is its result
         if isinstance(error, asyncio.CancelledError) and is_stopped():
             completion.timed_out.stack_trace = stack_trace(error)
         else:
-            completion.error.CopyFrom(task_error(error))
+            _fail(completion, phase, error)
+    finally:
+        if own is not values:
+            own.remove_files()
     return completion
+
+
+class _Phase(enum.Enum):
+    """How far an attempt is, which tells what an error means."""
+
+    INPUTS = enum.auto()
+    BODY = enum.auto()
+    OUTPUTS = enum.auto()
+
+
+def _has_files(task: AnyTask) -> bool:
+    """Return whether converting the values of an attempt may leave files, those of the calls it notes included."""
+    interface = task.interface
+    return interface.has_stored_inputs or interface.has_stored_outputs or isinstance(task, Dynamic)
 
 
 def _trace(task: AnyTask, lease: worker_service_pb2.Lease, values: Values, registered: Registered) -> Trace | None:
@@ -137,47 +159,44 @@ def _is_graph(task: AnyTask, trace: Trace | None, value: Any, completion: worker
     return True
 
 
-class _RefusedError(Exception):
-    """The inputs or outputs do not fit the function: another attempt would not help."""
-
-    def __init__(self, error: execution_pb2.TaskError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 class _GivenBackError(Exception):
     """What keeps large values cannot be reached, which is not the fault of the task."""
-
-
-@contextmanager
-def _fitting_inputs() -> Iterator[None]:
-    try:
-        with _reachable_blobs():
-            yield
-    except ConversionError as error:
-        message = f"The inputs do not fit the function that this worker has for the task: {error}"
-        raise _RefusedError(user_error("InputsInvalid", message, recoverable=False)) from error
-    except BlobNotFound as error:
-        raise _RefusedError(
-            user_error("BlobNotFound", f"An input is gone: {error.message}", recoverable=False)
-        ) from error
-
-
-@contextmanager
-def _fitting_outputs() -> Iterator[None]:
-    try:
-        with _reachable_blobs():
-            yield
-    except ConversionError as error:
-        message = f"What the function returned does not fit its annotation: {error}"
-        raise _RefusedError(user_error("OutputsInvalid", message, recoverable=False)) from error
-    except ValueTooLarge as error:
-        raise _RefusedError(user_error("ValueTooLarge", error.message, recoverable=False)) from error
 
 
 @contextmanager
 def _reachable_blobs() -> Iterator[None]:
     try:
         yield
-    except (CallFailed, BlobStoreUnavailable, ShuttingDown) as error:
-        raise _GivenBackError(f"its large values cannot be reached: {error.message}") from error
+    except _OUTAGES as error:
+        raise _GivenBackError(_unreachable(error)) from error
+
+
+def _fail(completion: worker_service_pb2.Completion, phase: _Phase, error: BaseException) -> None:
+    """Complete with what an error means where it was raised."""
+    if isinstance(error, _GivenBackError):
+        completion.abandoned.reason = str(error)
+    elif phase is not _Phase.BODY and isinstance(error, _OUTAGES):
+        completion.abandoned.reason = _unreachable(error)
+    else:
+        completion.error.CopyFrom(_misfit(phase, error) or task_error(error))
+
+
+def _unreachable(error: RefusedError | CallFailed) -> str:
+    return f"its large values cannot be reached: {error.message}"
+
+
+def _misfit(phase: _Phase, error: BaseException) -> execution_pb2.TaskError | None:
+    """Return the error of inputs or outputs that do not fit the function, for which another attempt would not help."""
+    match phase, error:
+        case _Phase.INPUTS, ConversionError():
+            message = f"The inputs do not fit the function that this worker has for the task: {error}"
+            return user_error("InputsInvalid", message, recoverable=False)
+        case _Phase.INPUTS, BlobNotFound():
+            return user_error("BlobNotFound", f"An input is gone: {error.message}", recoverable=False)
+        case _Phase.OUTPUTS, ConversionError():
+            message = f"What the function returned does not fit its annotation: {error}"
+            return user_error("OutputsInvalid", message, recoverable=False)
+        case _Phase.OUTPUTS, ValueTooLarge():
+            return user_error("ValueTooLarge", error.message, recoverable=False)
+        case _:
+            return None

@@ -12,6 +12,7 @@ from collections import deque
 
 from lacewing._channel import MAX_MESSAGE_BYTES
 from lacewing._statuses import from_request_error
+from lacewing._wire import part
 from lacewing.v1 import errors_pb2, execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Ledger
 from lacewing.worker._task_error import user_error
@@ -28,6 +29,7 @@ MAX_CREDIT = 10_000
 PROGRESS_INTERVAL = 1.0
 """How often progress is sent at most, in seconds."""
 
+_COMPLETIONS = worker_service_pb2.WorkRequest.COMPLETIONS_FIELD_NUMBER
 _MESSAGE_OVERHEAD = 64 * 1024
 _DEFAULT_RETRY_DELAY = 0.5
 _log = logging.getLogger("lacewing.worker")
@@ -43,7 +45,8 @@ class Outbox:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._queue: deque[bytes] = deque()
-        self._unacknowledged: dict[bytes, worker_service_pb2.Completion] = {}
+        # By token: a serialized request with the completion alone.
+        self._unacknowledged: dict[bytes, bytes] = {}
         self._progress: dict[bytes, execution_pb2.Progress] = {}
         self._next_progress = 0.0
         self._progress_timer: asyncio.TimerHandle | None = None
@@ -92,40 +95,48 @@ class Outbox:
 
     def complete(self, completion: worker_service_pb2.Completion) -> None:
         """Queue a result."""
-        size = completion.ByteSize()
-        if size > self.max_outputs_bytes:
+        content = completion.SerializeToString()
+        if len(content) > self.max_outputs_bytes:
             code, what = (
                 ("GraphInvalid", "graph has") if completion.HasField("graph") else ("OutputsInvalid", "outputs have")
             )
             message = (
-                f"The {what} {size:,} bytes, and the server takes {self.max_outputs_bytes:,}. "
+                f"The {what} {len(content):,} bytes, and the server takes {self.max_outputs_bytes:,}. "
                 "Pass large values by reference."
             )
             completion.error.CopyFrom(user_error(code, message, recoverable=False))
-        self._unacknowledged[completion.token] = completion
-        self._queue.append(completion.token)
-        self._progress.pop(completion.token, None)
+            content = completion.SerializeToString()
+        token = completion.token
+        self._unacknowledged[token] = part(_COMPLETIONS, content)
+        self._queue.append(token)
+        self._progress.pop(token, None)
         self.wake.set()
 
     def acknowledge(self, result: worker_service_pb2.CompletionResult) -> None:
         """Take note of how a result was taken."""
-        completion = self._unacknowledged.get(result.token)
-        if completion is None:
+        token = result.token
+        if result.HasField("error") and token in self._unacknowledged and self._is_to_send_again(token, result.error):
             return
-        reason = result.error.reason
-        if result.HasField("error") and reason == errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
-            delay = result.error.retry_delay.ToTimedelta().total_seconds() or _DEFAULT_RETRY_DELAY
-            asyncio.get_running_loop().call_later(delay, self._send_again, result.token)
-            return
-        if result.HasField("error"):
-            _log.warning("A result was refused. %s", from_request_error(result.error))
-        if reason == errors_pb2.ERROR_REASON_FIELD_INVALID and not completion.HasField("error"):
-            message = f"The server does not take the result: {result.error.message}"
-            completion.error.CopyFrom(user_error("OutputsInvalid", message, recoverable=False))
-            self._send_again(result.token)
-            return
-        del self._unacknowledged[result.token]
-        self.wake.set()
+        self._unacknowledged.pop(token, None)
+        if self.is_draining:
+            self.wake.set()  # It may have been the last one.
+
+    def _is_to_send_again(self, token: bytes, error: errors_pb2.RequestError) -> bool:
+        """Return whether a result that was refused is sent once more, and see to that."""
+        if error.reason == errors_pb2.ERROR_REASON_STORE_UNAVAILABLE:
+            delay = error.retry_delay.ToTimedelta().total_seconds() or _DEFAULT_RETRY_DELAY
+            asyncio.get_running_loop().call_later(delay, self._send_again, token)
+            return True
+        _log.warning("A result was refused. %s", from_request_error(error))
+        if error.reason == errors_pb2.ERROR_REASON_FIELD_INVALID:
+            (completion,) = worker_service_pb2.WorkRequest.FromString(self._unacknowledged[token]).completions
+            if not completion.HasField("error"):
+                message = f"The server does not take the result: {error.message}"
+                completion.error.CopyFrom(user_error("OutputsInvalid", message, recoverable=False))
+                self._unacknowledged[token] = part(_COMPLETIONS, completion.SerializeToString())
+                self._send_again(token)
+                return True
+        return False
 
     def report_progress(self, token: bytes, progress: execution_pb2.Progress) -> None:
         """Queue what a body reports of itself; the newest of each counts."""
@@ -153,16 +164,17 @@ class Outbox:
         """Take note of leases that were granted on credit."""
         self._granted = max(0, self._granted - leases)
 
-    def take(self) -> worker_service_pb2.WorkRequest | None:
-        """Return the next message, or None if there is nothing to send."""
+    def take(self) -> bytes | None:
+        """Return the next message, a serialized `WorkRequest`, or None if there is nothing to send."""
+        chunks = self._next_completions()
         request = worker_service_pb2.WorkRequest()
-        is_needed = self._add_completions(request)
-        is_needed |= self._add_heartbeats(request)
+        is_needed = self._add_heartbeats(request) or bool(chunks)
         if not self.is_draining:
             ledger = self._ledger
-            request.credit = min(MAX_CREDIT, max(0, ledger.slots - ledger.occupied - self._granted))
-            self._granted += request.credit
-            is_needed |= request.credit > 0
+            credit = min(MAX_CREDIT, max(0, ledger.slots - ledger.occupied - self._granted))
+            request.credit = credit
+            self._granted += credit
+            is_needed |= credit > 0
         if self._drain is not None and not self._is_drain_sent:
             self._is_drain_sent = True
             request.drain.reason = self._drain
@@ -170,19 +182,21 @@ class Outbox:
             is_needed = True
         if self._queue:
             self.wake.set()  # There was more than one message takes.
-        return request if is_needed else None
+        chunks.append(request.SerializeToString())
+        return b"".join(chunks) if is_needed else None
 
-    def _add_completions(self, request: worker_service_pb2.WorkRequest) -> bool:
+    def _next_completions(self) -> list[bytes]:
+        chunks: list[bytes] = []
         size = 0
-        while self._queue and len(request.completions) < MAX_BATCH_ITEMS:
-            completion = self._unacknowledged.get(self._queue[0])
-            if completion is not None:
-                size += completion.ByteSize()
-                if request.completions and size > MAX_BATCH_BYTES:
+        while self._queue and len(chunks) < MAX_BATCH_ITEMS:
+            chunk = self._unacknowledged.get(self._queue[0])
+            if chunk is not None:
+                size += len(chunk)
+                if chunks and size > MAX_BATCH_BYTES:
                     break
-                request.completions.append(completion)
+                chunks.append(chunk)
             self._queue.popleft()
-        return len(request.completions) > 0
+        return chunks
 
     def _add_heartbeats(self, request: worker_service_pb2.WorkRequest) -> bool:
         if self._is_heartbeat_due:

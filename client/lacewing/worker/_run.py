@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 from lacewing.worker._worker import Worker
@@ -41,4 +42,8 @@ def run_worker(worker: Worker) -> None:
     Raises:
         LacewingError: As `Worker.run`.
     """
+    # What was imported lives as long as the process: to look for cycles in it again and again would find nothing. How
+    # often the collector looks at what is new is for the bodies to say, some of which run here.
+    gc.collect()
+    gc.freeze()
     asyncio.run(serve(worker))

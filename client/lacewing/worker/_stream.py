@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from lacewing.v1 import worker_service_pb2, worker_service_pb2_grpc
+from lacewing.v1 import worker_service_pb2
 from lacewing.worker._attempt import Ledger
 from lacewing.worker._attempts import Attempts
 from lacewing.worker._outbox import Outbox
@@ -20,7 +20,8 @@ CLOSE_SECONDS = 5.0
 # A sign of life is due within the interval, so it is sent a little before.
 _BEAT_EARLIER = 0.8
 _log = logging.getLogger("lacewing.worker")
-_Call: TypeAlias = "grpc.aio.StreamStreamCall[worker_service_pb2.WorkRequest, worker_service_pb2.WorkResponse]"
+_METHOD = "/lacewing.v1.WorkerService/Work"
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, worker_service_pb2.WorkResponse]"
 
 
 class WorkStream:
@@ -29,7 +30,7 @@ class WorkStream:
     One task reads it and one task writes it: two writers at a time are a fault of gRPC.
 
     Args:
-        stub: opens it.
+        channel: the channel to the server.
         hello: says who the worker is.
         attempts: takes the leases.
         outbox: gives what is to be sent.
@@ -39,7 +40,7 @@ class WorkStream:
 
     def __init__(
         self,
-        stub: worker_service_pb2_grpc.WorkerServiceStub,
+        channel: grpc.aio.Channel,
         hello: worker_service_pb2.Hello,
         *,
         attempts: Attempts,
@@ -47,7 +48,12 @@ class WorkStream:
         ledger: Ledger,
         on_welcome: Callable[[], None],
     ) -> None:
-        self._stub = stub
+        # Not by the generated stub: what is sent is serialized already, result by result.
+        self._open: grpc.aio.StreamStreamMultiCallable[bytes, worker_service_pb2.WorkResponse] = channel.stream_stream(
+            _METHOD,
+            request_serializer=None,
+            response_deserializer=worker_service_pb2.WorkResponse.FromString,
+        )
         self._hello = hello
         self._attempts = attempts
         self._outbox = outbox
@@ -62,7 +68,7 @@ class WorkStream:
         Raises:
             grpc.aio.AioRpcError: if it breaks.
         """
-        call: _Call = self._stub.Work(wait_for_ready=True)
+        call: _Call = self._open(wait_for_ready=True)
         writing = asyncio.create_task(self._write(call), name="lacewing work writer")
         reading = asyncio.create_task(self._read(call), name="lacewing work reader")
         try:
@@ -83,11 +89,10 @@ class WorkStream:
 
     async def _write(self, call: _Call) -> None:
         held = self._outbox.open_stream()
-        first = self._outbox.take() or worker_service_pb2.WorkRequest()
-        first.hello.CopyFrom(self._hello)
+        first = worker_service_pb2.WorkRequest(hello=self._hello)
         first.hello.held_leases.extend(held)
         try:
-            await call.write(first)
+            await call.write(first.SerializeToString() + (self._outbox.take() or b""))
             while True:
                 await self._outbox.wake.wait()
                 self._outbox.wake.clear()

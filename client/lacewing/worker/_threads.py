@@ -53,7 +53,9 @@ class ThreadExecutor:
     def run(self, attempt: Attempt) -> None:
         """Run a body on the event loop if it is asynchronous, else in a thread."""
         if attempt.task.is_async:
-            attempt.body = asyncio.create_task(self._run_async(attempt), name=attempt.task.name)
+            # Asking for the loop costs a call of the system each time (before Python 3.12).
+            loop = self._loop or asyncio.get_running_loop()
+            attempt.body = loop.create_task(self._run_async(attempt), name=attempt.task.name)
             self._tasks.add(attempt.body)
             return
         self._busy += 1

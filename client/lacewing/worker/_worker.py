@@ -21,7 +21,7 @@ from lacewing._channel import open_channel, reconnect_delays, resolve_address
 from lacewing._statuses import from_rpc_error
 from lacewing._values import Values
 from lacewing.task import AnyTask, Isolation
-from lacewing.v1 import execution_pb2, worker_service_pb2, worker_service_pb2_grpc
+from lacewing.v1 import execution_pb2, worker_service_pb2
 from lacewing.worker._attempt import Attempt, Executor, Ledger, WorkerStartError
 from lacewing.worker._attempts import Attempts
 from lacewing.worker._body import Registered
@@ -244,11 +244,10 @@ class Worker:
     async def _serve(self, channel: grpc.aio.Channel) -> None:
         if self._register:
             await register_tasks(channel, self._tasks, self._project, self._domain)
-        stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         delays = reconnect_delays()
         while True:
             stream = WorkStream(
-                stub,
+                channel,
                 self._hello,
                 attempts=self._attempts,
                 outbox=self._outbox,

@@ -83,9 +83,15 @@ class Codec(ABC):
             case _:
                 raise self._misfit(literal)
 
-    @abstractmethod
     def to_literal(self, plain: Any) -> literals_pb2.Literal:
         """Return the literal of a plain value of the type."""
+        literal = literals_pb2.Literal()
+        self.fill(literal, plain)
+        return literal
+
+    @abstractmethod
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Make an empty literal that of a plain value, in its place: what is put into another message is copied."""
 
     @abstractmethod
     def read(self, value: Any, form: Form) -> Any:

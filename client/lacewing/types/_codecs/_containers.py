@@ -48,10 +48,12 @@ class ListCodec(Codec):
         super().__init__(literal_type)
         self._item = item
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal of a list."""
-        items = [self._item.to_literal(item) for item in plain]
-        return literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=items))
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in a list."""
+        literal.collection.SetInParent()
+        items = literal.collection.literals
+        for item in plain:
+            self._item.fill(items.add(), item)
 
     def read(self, value: Any, form: Form) -> list[Any]:
         """Read a list."""
@@ -82,10 +84,12 @@ class MapCodec(Codec):
         super().__init__(literal_type)
         self._value = value
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal of a map."""
-        values = {key: self._value.to_literal(value) for key, value in plain.items()}
-        return literals_pb2.Literal(map=literals_pb2.LiteralMap(literals=values))
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in a map."""
+        literal.map.SetInParent()
+        values = literal.map.literals
+        for key, value in plain.items():
+            self._value.fill(values[key], value)
 
     def read(self, value: Any, form: Form) -> dict[str, Any]:
         """Read a map, whose keys must be strings."""

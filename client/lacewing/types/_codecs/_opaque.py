@@ -15,10 +15,9 @@ class OpaqueCodec(Codec):
         super().__init__(inner.literal_type)
         self._inner = inner
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal."""
-        literal: literals_pb2.Literal = plain
-        return literal
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in the literal."""
+        literal.CopyFrom(plain)
 
     def read(self, value: Any, form: Form) -> literals_pb2.Literal:
         """Read a value of the type as a literal."""

@@ -11,7 +11,7 @@ from lacewing.types._assign import admits_none, optional_fields
 from lacewing.types._canonical import MAX_DEPTH
 from lacewing.types._codecs._base import UNFIT, Codec, Form
 from lacewing.types._codecs._simple import json_float_name, unicode_text
-from lacewing.types._msgpack import SAFE_INTEGER, is_record, record_literal, record_tree, whole
+from lacewing.types._msgpack import SAFE_INTEGER, fill_record, is_record, record_tree, whole
 from lacewing.types._problem import ConversionError, Gathering, field_segment, unknown_name
 from lacewing.v1 import literals_pb2, types_pb2
 
@@ -24,9 +24,9 @@ class RecordCodec(Codec):
         self._fields = fields
         self._optional = optional_fields(literal_type)
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal of a record, in msgpack."""
-        return record_literal(self.write(plain, Form.MSGPACK))
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in a record, in msgpack."""
+        fill_record(literal, self.write(plain, Form.MSGPACK))
 
     def read(self, value: Any, form: Form) -> dict[str, Any]:
         """Read a map of fields. One that is missing is nothing if its type admits that."""
@@ -69,9 +69,9 @@ class RecordCodec(Codec):
 class TreeCodec(Codec):
     """A STRUCT whose fields are not known. Its plain value is a tree of plain objects."""
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal of a tree, in msgpack, so that integers stay exact."""
-        return record_literal(plain)
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in a tree, in msgpack, so that integers stay exact."""
+        fill_record(literal, plain)
 
     def read(self, value: Any, form: Form) -> Any:
         """Read a tree; from JSON it must be an object, and whole numbers up to 2^53 are integers."""

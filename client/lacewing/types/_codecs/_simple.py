@@ -23,9 +23,9 @@ def in_int64(number: int) -> bool:
 class NoneCodec(Codec):
     """NONE: nothing."""
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:  # noqa: ARG002 there is only one value
-        """Return the literal of nothing."""
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(none_type=literals_pb2.Void()))
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:  # noqa: ARG002 there is only one value
+        """Fill in nothing."""
+        literal.scalar.none_type.SetInParent()
 
     def read(self, value: Any, form: Form) -> None:  # noqa: ARG002 both forms have it
         """Read null."""
@@ -47,9 +47,8 @@ class PrimitiveCodec(Codec):
 
     field: str
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        primitive = literals_pb2.Primitive(**{self.field: plain})
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=primitive))
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        setattr(literal.scalar.primitive, self.field, plain)
 
     def _check(self, literal: literals_pb2.Literal) -> bool:
         return literal.scalar.primitive.WhichOneof("value") == self.field

@@ -19,11 +19,8 @@ class _MessageCodec(Codec):
 
     field: str
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        # Nested constructors would copy it once more for each level, and it may have a gigabyte.
-        literal = literals_pb2.Literal()
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
         getattr(literal.scalar, self.field).CopyFrom(plain)
-        return literal
 
     def _check(self, literal: literals_pb2.Literal) -> bool:
         return literal.scalar.WhichOneof("value") == self.field
@@ -97,9 +94,9 @@ class TableCodec(Codec):
     The plain value is the `Scalar`, because either kind of table stands for the other.
     """
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the literal of a table."""
-        return literals_pb2.Literal(scalar=plain)
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in a table."""
+        literal.scalar.CopyFrom(plain)
 
     def read(self, value: Any, form: Form) -> literals_pb2.Scalar:  # noqa: ARG002 both forms have it
         """Read the URI and, for a structured dataset, the format; the columns are those of the type."""

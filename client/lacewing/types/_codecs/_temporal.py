@@ -25,7 +25,14 @@ _SPAN = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 _ISO_SPAN = re.compile(r"(-?)P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,9}))?S)?)?", re.ASCII)
 
 
-class DatetimeCodec(PrimitiveCodec):
+class _TemporalCodec(PrimitiveCodec):
+    """A value that is a message itself."""
+
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        getattr(literal.scalar.primitive, self.field).CopyFrom(plain)
+
+
+class DatetimeCodec(_TemporalCodec):
     """DATETIME: an instant, `Timestamp`."""
 
     field = "datetime"
@@ -64,7 +71,7 @@ class DatetimeCodec(PrimitiveCodec):
         return literal.scalar.primitive.datetime if self._check(literal) else UNFIT
 
 
-class DurationCodec(PrimitiveCodec):
+class DurationCodec(_TemporalCodec):
     """DURATION: a span of time, `Duration`."""
 
     field = "duration"

@@ -63,11 +63,13 @@ class UnionCodec(Codec):
             order.insert(0, closest)
         return order
 
-    def to_literal(self, plain: Any) -> literals_pb2.Literal:
-        """Return the union literal of an arm."""
+    def fill(self, literal: literals_pb2.Literal, plain: Any) -> None:
+        """Fill in an arm, with its type."""
         index, value = plain
-        union = literals_pb2.Union(value=self._variants[index].to_literal(value), type=self._types[index])
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(union=union))
+        union = literal.scalar.union
+        union.type.CopyFrom(self._types[index])
+        union.value.SetInParent()
+        self._variants[index].fill(union.value, value)
 
     def read(self, value: Any, form: Form) -> Arm:
         """Read a bare value, or one with its variant."""

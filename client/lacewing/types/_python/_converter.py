@@ -36,8 +36,14 @@ class Converter(ABC):
         Raises:
             ConversionError: The value does not have the annotated type. Paths lead to the place inside the value.
         """
+        literal = literals_pb2.Literal()
+        self.fill(literal, value)
+        return literal
+
+    def fill(self, literal: literals_pb2.Literal, value: Any) -> None:
+        """Make an empty literal that of a value, in its place. Raises as `to_literal`."""
         try:
-            return self.codec.to_literal(self.to_plain(value))
+            self.codec.fill(literal, self.to_plain(value))
         except RecursionError:
             raise ConversionError("nests too deep, or holds itself") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from lacewing.types._assign import admits_none
@@ -57,6 +57,8 @@ class FunctionInterface:
         self._returned = _unwrapped(hints.get("return", type(None)))
         self._parts = _parts(self._returned)
         self.outputs = self._compile_outputs()
+        self._inputs = _Conversion("inputs", "parameter", self.inputs, self.defaults.parameters)
+        self._outputs = _Conversion("outputs", "output", self.outputs)
         self.typed_interface = interface_pb2.TypedInterface(
             inputs=_variables(self.inputs, parameter_descriptions(function)),
             outputs=_variables(self.outputs, {"o0": return_description(function)}),
@@ -100,10 +102,7 @@ class FunctionInterface:
         Raises:
             ConversionError: An argument does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
-        literals = _convert(
-            "inputs", "parameter", self.inputs, values, convert=Converter.to_literal, require=self._require_input
-        )
-        return literals_pb2.LiteralMap(literals=literals)
+        return self._inputs.to_literals(values)
 
     def literals_to_inputs(self, literals: literals_pb2.LiteralMap) -> dict[str, Any]:
         """Return the arguments of literals by name. Those left out are None if that fits, or left to their default.
@@ -111,12 +110,12 @@ class FunctionInterface:
         Raises:
             ConversionError: A literal does not fit, is missing, or is not a parameter. Paths begin with `inputs`.
         """
-        given = literals.literals
-        arguments = _convert(
-            "inputs", "parameter", self.inputs, given, convert=Converter.to_python, require=self._require_input
-        )
-        left_out = [name for name in self.inputs if name not in given and name not in self.defaults.parameters]
-        return arguments | dict.fromkeys(left_out)
+        given = _by_name(literals)
+        arguments = self._inputs.to_python(given)
+        if len(arguments) < len(self.inputs):
+            left_out = [name for name in self.inputs if name not in given and name not in self.defaults.parameters]
+            arguments |= dict.fromkeys(left_out)
+        return arguments
 
     def outputs_to_literals(self, value: Any) -> literals_pb2.LiteralMap:
         """Return the literals of what the function returned.
@@ -124,11 +123,7 @@ class FunctionInterface:
         Raises:
             ConversionError: The value does not fit the annotation. Paths begin with `outputs`.
         """
-        values = self.split_outputs(value)
-        literals = _convert(
-            "outputs", "output", self.outputs, values, convert=Converter.to_literal, require=_require_output
-        )
-        return literals_pb2.LiteralMap(literals=literals)
+        return self._outputs.to_literals(self.split_outputs(value))
 
     def literals_to_outputs(self, literals: literals_pb2.LiteralMap) -> Any:
         """Return what the function returned, from its literals.
@@ -136,10 +131,7 @@ class FunctionInterface:
         Raises:
             ConversionError: A literal does not fit, is missing, or is not an output. Paths begin with `outputs`.
         """
-        given = literals.literals
-        values = _convert(
-            "outputs", "output", self.outputs, given, convert=Converter.to_python, require=_require_output
-        )
+        values = self._outputs.to_python(_by_name(literals))
         return self.join_outputs(values)
 
     def join_outputs(self, values: Mapping[str, Any]) -> Any:
@@ -165,10 +157,6 @@ class FunctionInterface:
         if not isinstance(value, tuple) or len(value) != len(parts):
             raise expected(self._returned, value).under("outputs")
         return dict(zip(parts, value, strict=True))
-
-    def _require_input(self, name: str, converter: Converter) -> None:
-        if name not in self.defaults.parameters:
-            _require_output(name, converter)
 
 
 def interface_of(function: Callable[..., Any]) -> FunctionInterface:
@@ -205,6 +193,12 @@ def _parts(returned: Any) -> dict[str, Any] | None:
     return None
 
 
+def _by_name(literals: literals_pb2.LiteralMap) -> dict[str, literals_pb2.Literal]:
+    """Return literals by name, in a dict: each look-up in the map of a message costs ten times as much."""
+    given = literals.literals
+    return {name: given[name] for name in given}
+
+
 def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, str]) -> interface_pb2.VariableMap:
     return interface_pb2.VariableMap(
         variables={
@@ -214,36 +208,71 @@ def _variables(converters: Mapping[str, Converter], descriptions: Mapping[str, s
     )
 
 
-def _require_output(name: str, converter: Converter) -> None:  # noqa: ARG001 names do not matter where none has a default
-    if not admits_none(converter.literal_type):
-        raise ConversionError("is missing")
+class _Conversion:
+    """Converts the inputs, or the outputs, of a function by name; what does so is looked up once.
 
+    Args:
+        root: The beginning of the paths in errors.
+        kind: What each of them is called in errors.
+        converters: What converts each.
+        defaults: Those that have a default. They may be left out, as those may that admit None.
+    """
 
-def _convert(
-    root: str,
-    kind: str,
-    converters: Mapping[str, Converter],
-    values: Mapping[str, Any],
-    *,
-    convert: Callable[[Converter, Any], Any],
-    require: Callable[[str, Converter], None],
-) -> dict[str, Any]:
-    """Convert values by name; `require` raises for a value that is missing and must not be."""
-    converted: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for name, converter in converters.items():
-        try:
-            if name in values:
-                converted[name] = convert(converter, values[name])
-            else:
-                require(name, converter)
-        except ConversionError as error:
-            problems.extend(error.under(root + field_segment(name)).problems)
-    problems.extend(
-        Problem(root + field_segment(name), unknown_name(kind, name, converters))
-        for name in sorted(values)
-        if name not in converters
-    )
-    if problems:
-        raise ConversionError(problems)
-    return converted
+    def __init__(
+        self, root: str, kind: str, converters: Mapping[str, Converter], defaults: Collection[str] = ()
+    ) -> None:
+        self._root = root
+        self._kind = kind
+        self._names = converters.keys()
+        self._fill = [(name, converter.fill) for name, converter in converters.items()]
+        self._to_python = [(name, converter.to_python) for name, converter in converters.items()]
+        self._optional = {
+            name for name, converter in converters.items() if name in defaults or admits_none(converter.literal_type)
+        }
+
+    def to_literals(self, values: Mapping[str, Any]) -> literals_pb2.LiteralMap:
+        """Return the literals of values. Raises ConversionError with all that is wrong."""
+        result = literals_pb2.LiteralMap()
+        literals = result.literals
+        problems: list[Problem] = []
+        for name, fill in self._fill:
+            try:
+                if name in values:
+                    fill(literals[name], values[name])
+                elif name not in self._optional:
+                    problems.append(self._missing(name))
+            except ConversionError as error:
+                problems.extend(self._under(name, error))
+        if problems or len(literals) < len(values):
+            raise self._misfit(problems, values)
+        return result
+
+    def to_python(self, literals: Mapping[str, literals_pb2.Literal]) -> dict[str, Any]:
+        """Return the values of literals. Raises ConversionError with all that is wrong."""
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, to_python in self._to_python:
+            try:
+                if name in literals:
+                    values[name] = to_python(literals[name])
+                elif name not in self._optional:
+                    problems.append(self._missing(name))
+            except ConversionError as error:
+                problems.extend(self._under(name, error))
+        if problems or len(values) < len(literals):
+            raise self._misfit(problems, literals)
+        return values
+
+    def _missing(self, name: str) -> Problem:
+        return Problem(self._root + field_segment(name), "is missing")
+
+    def _under(self, name: str, error: ConversionError) -> Iterable[Problem]:
+        return error.under(self._root + field_segment(name)).problems
+
+    def _misfit(self, problems: list[Problem], given: Mapping[str, Any]) -> ConversionError:
+        """Return the error of these problems, and of names that there are not."""
+        unknown = [name for name in sorted(given) if name not in self._names]
+        problems.extend(
+            Problem(self._root + field_segment(name), unknown_name(self._kind, name, self._names)) for name in unknown
+        )
+        return ConversionError(problems)
