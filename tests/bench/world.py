@@ -159,7 +159,7 @@ class World:
         self.load.read_line()
         self._measured = {"server": psutil.Process(self.server.process.pid), "redis": valkey}
 
-    def start_worker(self, name: str, *, slots: int = 256) -> Program:
+    def start_worker(self, name: str, *, slots: int = 1024) -> Program:
         """Start a worker and wait until it is connected."""
         # Not the queue of the tasks that wait in vain.
         options = ("--address", self.address, "--slots", str(slots), "--queue", "default")

@@ -118,12 +118,13 @@ class Link(asyncio.BufferedProtocol):
 
     def _issue(self, command: bytes | LateCall, call: Call | None) -> None:
         if not self._unsent:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._unsent.append(command)
         if call is not None:
             self._pending.append((call, self._loop.time()))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what was issued, as happens by itself at the end of this tick of the loop."""
         unsent: list[bytes] = []
         if not self.lost.done():
             unsent += (each if isinstance(each, bytes) else each.pack() for each in self._unsent)

@@ -112,6 +112,11 @@ class Pipeline:
         else:
             self._link.post(call)
 
+    def flush(self) -> None:
+        """Sends what was issued in this tick of the loop, before its end."""
+        if self._link is not None:
+            self._link.flush()
+
     async def _connect(self) -> None:
         connection = self._make_connection()
         link: Link | None = None

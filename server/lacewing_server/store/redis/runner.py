@@ -64,6 +64,7 @@ class Runner:
         if len(batch.items) == _BATCH_MAX:
             self.close(batch)
             batch.post()
+            self.pipeline.flush()  # so that Redis works while we prepare the next one
         elif not self._unanswered:
             batch.post()
         return future
