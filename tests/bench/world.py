@@ -159,8 +159,12 @@ class World:
         self.load.read_line()
         self._measured = {"server": psutil.Process(self.server.process.pid), "redis": valkey}
 
-    def start_worker(self, name: str, *, slots: int = 1024) -> Program:
-        """Start a worker and wait until it is connected."""
+    def start_worker(self, name: str, *, slots: int = 1000) -> Program:
+        """Start a worker and wait until it is connected.
+
+        By default it has a slot for each execution that is under way at most: how long an execution waits for one, and that
+        it is leased by a call of its own then, is not what is measured.
+        """
         # Not the queue of the tasks that wait in vain.
         options = ("--address", self.address, "--slots", str(slots), "--queue", "default")
         worker = self._run(name, "-m", "lacewing.worker", HERE / "tasks.py", *options)
