@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -99,6 +99,15 @@ class Settings(BaseSettings):
     @classmethod
     def _split_domains(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> Self:
+        if self.lease_duration <= self.heartbeat_interval:
+            raise ValueError(
+                f"lease_duration ({self.lease_duration:g} s) must be longer than heartbeat_interval "
+                f"({self.heartbeat_interval:g} s): a worker that gives its signs of life in time would lose its leases"
+            )
+        return self
 
     @field_validator("data_dir")
     @classmethod

@@ -162,8 +162,8 @@ class World:
     def start_worker(self, name: str, *, slots: int = 1000) -> Program:
         """Start a worker and wait until it is connected.
 
-        By default it has a slot for each execution that is under way at most: how long an execution waits for one, and that
-        it is leased by a call of its own then, is not what is measured.
+        By default it has a slot for each execution that is under way: how long an execution waits for one, and that it
+        is leased by a call of its own then, is not what is measured.
         """
         # Not the queue of the tasks that wait in vain.
         options = ("--address", self.address, "--slots", str(slots), "--queue", "default")

@@ -27,6 +27,12 @@ def test_settings_are_printed_with_where_they_come_from(tmp_path: Path) -> None:
     assert ["port", "7500", "flag"] in [line.split() for line in table]
 
 
+def test_leases_that_end_before_the_next_sign_of_life_are_refused() -> None:
+    ran = Lacewing("").program("config", "--lease-duration", "10", "--heartbeat-interval", "10")
+    assert ran.code == 1
+    assert "lease_duration (10 s) must be longer than heartbeat_interval (10 s)" in ran.err
+
+
 def test_settings_that_are_none_are_told() -> None:
     """In one line."""
     ran = Lacewing("").program("config", "--port", "70000")

@@ -37,8 +37,8 @@ async def until(condition: Callable[[], Any]) -> Any:
 
 
 def read_pid(path: Path) -> int:
-    """Returns the process id in a file, or 0 while there is none."""
-    return int(path.read_text()) if path.exists() else 0
+    """Returns the process id in a file, or 0 while there is none, or it is being written."""
+    return int(path.read_text() or 0) if path.exists() else 0
 
 
 def is_alive(pid: int) -> bool:

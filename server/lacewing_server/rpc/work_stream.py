@@ -30,7 +30,7 @@ from lacewing_server.store.redis.store import Store, owner_guard
 _log = logging.getLogger(__name__)
 
 _RESULTS_SECONDS: Final = 0.02
-"""How long it may wait to be said that a completion was taken: nobody waits for it, and the next lease takes it along."""
+"""How long it may wait to be said that a completion was taken: nobody waits for it; the next lease takes it along."""
 
 
 class _Outbox:
