@@ -114,6 +114,7 @@ class _Wire:
 
     def __init__(self) -> None:
         self.posted: list[LateCall] = []
+        self._sent: list[LateCall] = []
         self.is_lost = False
 
     def post(self, call: LateCall) -> None:
@@ -123,12 +124,18 @@ class _Wire:
         else:
             self.posted.append(call)
 
-    def flush(self) -> list[LateCall]:
-        """What goes out at the end of a tick."""
+    def flush(self) -> None:
+        """Sends what was posted."""
         calls, self.posted = self.posted, []
         for call in calls:
             call.pack()
-        return calls
+        self._sent += calls
+
+    def end_tick(self) -> list[LateCall]:
+        """What has gone out until the end of a tick."""
+        self.flush()
+        sent, self._sent = self._sent, []
+        return sent
 
 
 def test_what_comes_while_redis_has_not_answered_goes_out_together(world: World) -> None:
@@ -138,15 +145,15 @@ def test_what_comes_while_redis_has_not_answered_goes_out_together(world: World)
         wire = _Wire()
         runner = Runner(cast("Pipeline", wire), b"p:", b"server")
         first = runner.each("watch", b"1"), runner.each("attach", b"1", b"nonce")
-        out = wire.flush()
+        out = wire.end_tick()
         assert len(out) == len(first)  # of one tick, two scripts
         later = [runner.each("watch", b"%d" % n) for n in range(65)]
-        (full,) = wire.flush()
+        (full,) = wire.end_tick()
         out[0].set_result([b"a"])
         assert not wire.posted
         full.set_exception(StoreUnavailableError("gone"))
         out[1].set_result([[b"gone"]])
-        (rest,) = wire.flush()
+        (rest,) = wire.end_tick()
         rest.set_result([b"b"])
         assert (await first[0], await first[1], await later[64]) == (b"a", [b"gone"], b"b")
         assert all(isinstance(each.exception(), StoreUnavailableError) for each in later[:64])
@@ -161,7 +168,7 @@ def test_a_connection_that_is_lost_fails_what_waits_for_it_and_nothing_later(wor
         wire = _Wire()
         runner = Runner(cast("Pipeline", wire), b"p:", b"server")
         lost = [runner.each("watch", b"1")]
-        (out,) = wire.flush()
+        (out,) = wire.end_tick()
         lost += [runner.each("watch", b"2")]
         wire.is_lost = True
         out.set_exception(StoreUnavailableError("lost"))
@@ -169,7 +176,7 @@ def test_a_connection_that_is_lost_fails_what_waits_for_it_and_nothing_later(wor
         assert all(isinstance(each.exception(), StoreUnavailableError) for each in lost)
         wire.is_lost = False
         last = runner.each("watch", b"4")
-        (call,) = wire.flush()
+        (call,) = wire.end_tick()
         call.set_result([b"c"])
         assert await last == b"c"
 

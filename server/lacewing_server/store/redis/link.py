@@ -129,7 +129,7 @@ class Link(asyncio.BufferedProtocol):
         if not self.lost.done():
             unsent += (each if isinstance(each, bytes) else each.pack() for each in self._unsent)
         self._unsent = []
-        if not unsent:
+        if not unsent or self._transport.is_closing():  # then the loss, which is about to be told, fails what waits
             return
         if self._replicas and self._on_push is None:
             unsent.append(self._confirm_command)

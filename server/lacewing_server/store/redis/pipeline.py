@@ -141,7 +141,8 @@ class Pipeline:
             if link is not None:
                 link.close()
             await connection.disconnect(nowait=True)  # without effect on what was handed over
-            if isinstance(error, (RedisError, OSError, TimeoutError, CommandError)):
+            # uvloop has a RuntimeError for who writes to what is closed.
+            if isinstance(error, (RedisError, OSError, TimeoutError, CommandError, RuntimeError)):
                 raise StoreUnavailableError(f"cannot connect to Redis: {error} ({type(error).__name__})") from error
             raise
 
@@ -167,6 +168,9 @@ class Pipeline:
                     if str(error) != told:  # a Redis that stays away is told once
                         _log.warning("%s; trying again", error)
                     told = str(error)
+                except Exception:  # noqa: BLE001 - without this task there would be no connection any more
+                    _log.exception("could not connect to Redis; trying again")
+                if not self._ready.is_set():
                     await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
                     delay = min(delay * 2, _BACKOFF_MAX_SECONDS)
             _log.info("connected to Redis again")
