@@ -603,7 +603,7 @@ class WorkResponse(_message.Message):
 
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletionResult]:
-        """How completions were taken, one for each."""
+        """How completions were taken, one for each. That one was taken well may be said a little later, with the next leases."""
 
     @_builtins.property
     def drain(self) -> Global___Drain:
