@@ -21,7 +21,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.cache_keeper import CacheKeeper
 from lacewing_server.store.redis import codec
-from lacewing_server.store.redis.store import Outcome, lease_guard
+from lacewing_server.store.redis.transitions import Outcome, lease_guard
 from store.tasks import inputs_of, spec, task_id
 from store.time_machine import advance
 from store.world import Engine, World

@@ -13,7 +13,7 @@ from lacewing_server.domain import lifecycle
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.store.redis import codec
 from lacewing_server.store.redis.scripts import prelude
-from lacewing_server.store.redis.store import lease_guard, owner_guard, revision_guard
+from lacewing_server.store.redis.transitions import lease_guard, owner_guard, revision_guard
 from lacewing_server.valkey import EmbeddedValkey
 from model.leases import Guard, Model, Record, State, World, admits, canonical, first_world
 

@@ -8,7 +8,7 @@ from lacewing.v1 import execution_service_pb2, task_pb2, worker_service_pb2
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.store.redis.store import (
+from lacewing_server.store.redis.transitions import (
     Outcome,
     Requeueing,
     expired_guard,

@@ -24,7 +24,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import SERIALIZED, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.store.redis import codec
-from lacewing_server.store.redis.store import Due
+from lacewing_server.store.redis.transitions import Due
 from store.invariants import Keyspace
 from store.tasks import inputs_of, outputs_of, seconds, spec, task_id
 from store.time_machine import advance

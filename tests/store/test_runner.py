@@ -11,7 +11,7 @@ from lacewing_server.domain.errors import DomainError
 from lacewing_server.store.redis.link import LateCall, StoreUnavailableError
 from lacewing_server.store.redis.pipeline import Pipeline
 from lacewing_server.store.redis.runner import Runner
-from lacewing_server.store.redis.store import Outcome, lease_guard
+from lacewing_server.store.redis.transitions import Outcome, lease_guard
 from store.tasks import spec
 from store.test_leases import create, read, request_of
 from store.world import World, records

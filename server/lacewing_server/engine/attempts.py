@@ -13,22 +13,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from google.protobuf.message import DecodeError
-
-from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, literals_pb2, task_pb2, worker_service_pb2
+from lacewing.v1 import errors_pb2, execution_pb2, literals_pb2, task_pb2, worker_service_pb2
 from lacewing_server.domain import clocks, identity, lifecycle, limits, names, retrying, task_errors
 from lacewing_server.domain.errors import DomainError, Violation, invalid_field
 from lacewing_server.domain.offers import GRAPHS
 from lacewing_server.domain.record import BIG_INPUTS, FILLS_CACHE, GRAPH, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.engine.attempt_messages import attempt_of, entry_of, lost, timeout_error
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
-from lacewing_server.store.redis import codec
-from lacewing_server.store.redis.store import (
+from lacewing_server.store.redis.store import Store
+from lacewing_server.store.redis.transitions import (
     Applied,
     Outcome,
     Requeueing,
-    Store,
     expired_guard,
     lease_guard,
     owner_guard,
@@ -115,12 +113,12 @@ class Attempts:
     async def _complete(self, completion: worker_service_pb2.Completion, record: ExecutionRecord | None) -> None:
         parts = identity.split_token(completion.token)
         if parts is None:
-            raise _lost(None)
+            raise lost(None)
         execution_id, nonce = parts
         if record is None:
             record = await self._store.get(execution_id, inputs=False)
         if record is None or record.nonce != nonce:
-            raise _lost(record)
+            raise lost(record)
         if record.state != lifecycle.RUNNING:
             return  # recorded before: the nonce is kept for that
         task = await self._tasks.ready_for(record)
@@ -130,7 +128,7 @@ class Attempts:
         elif result == "error":
             await self._fail(record, task, completion.error, completion.log_tail, timed_out=False)
         elif result == "timed_out":
-            error = _timeout_error(record)
+            error = timeout_error(record)
             error.stack_trace = completion.timed_out.stack_trace
             await self._fail(record, task, error, completion.log_tail, timed_out=True)
         elif result == "graph":
@@ -144,7 +142,7 @@ class Attempts:
     async def lost(self, token: bytes) -> DomainError:
         """The refusal of a token that is not, or no longer, that of a lease."""
         parts = identity.split_token(token)
-        return _lost(await self._store.get(parts[0], inputs=False) if parts is not None else None)
+        return lost(await self._store.get(parts[0], inputs=False) if parts is not None else None)
 
     def _succeed(
         self, record: ExecutionRecord, task: ReadyTask, completion: worker_service_pb2.Completion
@@ -174,12 +172,12 @@ class Attempts:
         entry = b""
         status = record.cache_status
         if record.flags & FILLS_CACHE:
-            entry = _entry(record, task, packed)
+            entry = entry_of(record, task, packed)
             status = execution_pb2.CacheInfo.STATUS_POPULATED
         attempt = b""
         has_more = completion.log_tail or record.failures + record.losses
         if has_more and not _body_is_recorded(record, task):
-            attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
+            attempt = attempt_of(self._store.now_ms(), record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
         outcome = Outcome(
             lifecycle.SUCCEEDED,
             packed,
@@ -220,7 +218,7 @@ class Attempts:
             await self._fail(record, task, error, completion.log_tail, timed_out=False)
             refusal.metadata["execution"] = names.display_execution(record.execution.id)
             raise
-        attempt = self._attempt(record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
+        attempt = attempt_of(self._store.now_ms(), record, _Attempt.STATE_SUCCEEDED, None, completion.log_tail)
         how = Requeueing(attempt=attempt, keep_nonce=True, graph=graph.SerializeToString())
         applied = await self._store.requeue(record.id, lease_guard(record.nonce), how)
         self._require_done(applied, record)
@@ -246,7 +244,7 @@ class Attempts:
         error = self._normalized(error, record)
         attempt = b""
         if not _body_is_recorded(record, task):
-            attempt = self._attempt(record, _Attempt.STATE_FAILED, error, "")
+            attempt = attempt_of(self._store.now_ms(), record, _Attempt.STATE_FAILED, error, "")
         outcome = Outcome(
             lifecycle.FAILED, error.SerializeToString(), attempt, record.cache_status, keep_nonce=True, failures=1
         )
@@ -268,7 +266,7 @@ class Attempts:
         state = _Attempt.STATE_TIMED_OUT if timed_out else _Attempt.STATE_FAILED
         attempt = b""
         if not _body_is_recorded(record, task):
-            attempt = self._attempt(record, state, error, log_tail)
+            attempt = attempt_of(self._store.now_ms(), record, state, error, log_tail)
         reason = _Reason.REASON_TIMED_OUT
         ended = _Ended(error, attempt, reason, failures=1, keep_nonce=from_worker)
         applied = await self._carry_out(decision, record, guard or lease_guard(record.nonce), ended)
@@ -295,7 +293,7 @@ class Attempts:
         )
         error = self._normalized(error, record)
         decision = retrying.after_loss(task, record, error)
-        attempt = self._attempt(record, _Attempt.STATE_LOST, error, "")
+        attempt = attempt_of(self._store.now_ms(), record, _Attempt.STATE_LOST, error, "")
         reason = _Reason.REASON_LOST
         ended = _Ended(error, attempt, reason, losses=1, keep_nonce=keep_nonce)
         applied = await self._carry_out(decision, record, guard, ended)
@@ -314,7 +312,7 @@ class Attempts:
             return
         if clock is clocks.Clock.ATTEMPT:
             task = await self._tasks.ready_for(record)
-            await self._fail(record, task, _timeout_error(record), "", timed_out=True, guard=guard, from_worker=False)
+            await self._fail(record, task, timeout_error(record), "", timed_out=True, guard=guard, from_worker=False)
         elif clock is clocks.Clock.LEASE:
             # The worker may have extended it since the clock was read; that is no new revision.
             await self.lose(record, expired_guard(record.nonce), "the worker did not extend its lease")
@@ -347,7 +345,7 @@ class Attempts:
         attempt = b""
         is_recorded = record.flags & GRAPH and _body_is_recorded(record, await self._tasks.ready_for(record))
         if running and not is_recorded:
-            attempt = self._attempt(record, _Attempt.STATE_CANCELLED, error, "")
+            attempt = attempt_of(self._store.now_ms(), record, _Attempt.STATE_CANCELLED, error, "")
         reason = _Reason.REASON_CANCELLED if state == lifecycle.CANCELLED else _Reason.REASON_TIMED_OUT
         outcome = Outcome(state, error.SerializeToString(), attempt, record.cache_status, revoke_reason=reason)
         applied = await self._finish(record, guard, outcome)
@@ -415,32 +413,16 @@ class Attempts:
         is_whole = record.inputs or not record.flags & BIG_INPUTS
         self._wakeups.notify(record.id, record if is_whole else None)
 
+    def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
+        return task_errors.normalized(given, worker=record.worker.decode(), now_ms=self._store.now_ms())
+
     def _require_done(self, applied: Applied, record: ExecutionRecord) -> None:
         if applied.kind == "done":
             return
         now = applied.record
         if now is not None and now.state != lifecycle.RUNNING and now.nonce == record.nonce:
             return  # this completion was recorded by an earlier call
-        raise _lost(record)
-
-    # --- messages ----------------------------------------------------------------------------------------------------
-
-    def _attempt(
-        self, record: ExecutionRecord, state: int, error: execution_pb2.TaskError | None, log_tail: str
-    ) -> bytes:
-        attempt = _Attempt(
-            number=record.attempt,
-            state=state,  # type: ignore[arg-type] # a plain int is what the table holds
-            worker=record.worker.decode(),
-            error=error,
-            log_tail=log_tail[-limits.LOG_TAIL_MAX :],
-        )
-        attempt.start_time.FromMilliseconds(record.start_ms)
-        attempt.end_time.FromMilliseconds(max(self._store.now_ms(), record.start_ms))
-        return attempt.SerializeToString()
-
-    def _normalized(self, given: execution_pb2.TaskError, record: ExecutionRecord) -> execution_pb2.TaskError:
-        return task_errors.normalized(given, worker=record.worker.decode(), now_ms=self._store.now_ms())
+        raise lost(record)
 
 
 def _is_held(record: ExecutionRecord, token: bytes) -> bool:
@@ -451,46 +433,3 @@ def _is_held(record: ExecutionRecord, token: bytes) -> bool:
 def _body_is_recorded(record: ExecutionRecord, task: ReadyTask) -> bool:
     """Whether the attempt is one whose body gave the graph that runs: it is among the recorded ones already."""
     return bool(record.flags & GRAPH) and not task.is_workflow
-
-
-def parse_outputs(record: ExecutionRecord) -> literals_pb2.LiteralMap:
-    """The outputs of an execution that succeeded.
-
-    Raises:
-        DecodeError: If the stored bytes are not a literal map.
-    """
-    if record.state != lifecycle.SUCCEEDED:
-        raise DecodeError("the execution has no outputs")
-    return literals_pb2.LiteralMap.FromString(record.outcome)
-
-
-def _entry(record: ExecutionRecord, task: ReadyTask, outputs: bytes) -> bytes:
-    producer = record.execution.id
-    patch = execution_pb2.Execution(cache=execution_pb2.CacheInfo(producer=producer)).SerializeToString()
-    meta = cache_pb2.CacheEntry(
-        key=record.cache_key.hex(),
-        task=task.id,
-        cache_version=task.cache_version,
-        producer=producer,
-        size_bytes=len(outputs),
-    )
-    return codec.pack_entry(patch, meta.SerializeToString(), outputs)
-
-
-def _timeout_error(record: ExecutionRecord) -> execution_pb2.TaskError:
-    return execution_pb2.TaskError(
-        kind=execution_pb2.TaskError.KIND_USER,
-        code=retrying.ATTEMPT_TIMEOUT,
-        message=f"attempt {record.attempt} ran longer than its timeout of {record.attempt_timeout / 1000:g} s",
-        recoverable=True,
-    )
-
-
-def _lost(record: ExecutionRecord | None) -> DomainError:
-    metadata = {"execution": names.display_execution(record.execution.id)} if record is not None else {}
-    return DomainError(
-        errors_pb2.ERROR_REASON_LEASE_LOST,
-        "the lease is no longer current: the attempt timed out, was cancelled, or was given to "
-        "another worker; drop the result",
-        metadata=metadata,
-    )

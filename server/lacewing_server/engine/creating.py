@@ -20,7 +20,8 @@ from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
-from lacewing_server.store.redis.store import Created, Creation, Store
+from lacewing_server.store.redis.store import Store
+from lacewing_server.store.redis.transitions import Created, Creation
 
 _FULL_RETRY_SECONDS: Final = 1.0
 _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})

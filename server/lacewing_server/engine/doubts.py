@@ -13,7 +13,8 @@ from typing import Final
 
 from lacewing_server.domain import lifecycle
 from lacewing_server.engine.attempts import Attempts
-from lacewing_server.store.redis.store import Store, owner_guard
+from lacewing_server.store.redis.store import Store
+from lacewing_server.store.redis.transitions import owner_guard
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
 from lacewing_server.engine.wakeups import Wakeups
-from lacewing_server.store.redis.store import Store, owner_guard
+from lacewing_server.store.redis.store import Store
+from lacewing_server.store.redis.transitions import owner_guard
 
 _log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from lacewing_server.engine.tasks import Tasks
 from lacewing_server.rpc.boundary import internal
 from lacewing_server.rpc.status import to_request_error
 from lacewing_server.settings import Settings
-from lacewing_server.store.redis.store import Store, owner_guard
+from lacewing_server.store.redis.store import Store
+from lacewing_server.store.redis.transitions import owner_guard
 
 _log = logging.getLogger(__name__)
 
