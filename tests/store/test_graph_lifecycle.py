@@ -149,7 +149,7 @@ class GraphLifecycle(Lifecycle):
             own.parent.CopyFrom(found[parent].execution.id)
         task = {"n0": "plain", "n1": "cached"}[path]
         request = execution_service_pb2.ExecuteRequest(task=task_id(task), inputs=inputs_of(0))
-        terms = Terms(own, node=NodeOf(child, parent, nonce))
+        terms = Terms(own.SerializeToString(), node=NodeOf(child, parent, nonce))
         before = await dump(engine.store)
         refusal: int | None = None
         try:

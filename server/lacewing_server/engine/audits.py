@@ -149,7 +149,9 @@ class Audits:
             inputs=request.inputs if request.HasField("inputs") else None,
             inputs_json=request.inputs_json if request.HasField("inputs_json") else None,
         )
-        task, inputs, record = await self._run(first, Terms(execution_pb2.Execution(audit=audit_pb2.AuditInfo())))
+        task, inputs, record = await self._run(
+            first, Terms(execution_pb2.Execution(audit=audit_pb2.AuditInfo()).SerializeToString())
+        )
         if record.state != lifecycle.SUCCEEDED:
             return _failed(record, "")
         return await self._audit(_Subject(task, inputs, record.outcome, record.execution.id))
@@ -189,7 +191,10 @@ class Audits:
         inputs = literals_pb2.LiteralMap.FromString(subject.inputs)
         request = execution_service_pb2.ExecuteRequest(task=subject.task.id, inputs=inputs)
         terms = Terms(
-            execution_pb2.Execution(audit=info), queue_timeout=queue_timeout, retention=retention, max_queued=max_queued
+            execution_pb2.Execution(audit=info).SerializeToString(),
+            queue_timeout=queue_timeout,
+            retention=retention,
+            max_queued=max_queued,
         )
         _, _, record = await self._run(request, terms)
         if record.state != lifecycle.SUCCEEDED:

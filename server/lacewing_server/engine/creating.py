@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from lacewing.types import digest_literal_map
@@ -57,8 +57,11 @@ class NodeOf:
 class Terms:
     """How an execution departs from what task and request declare. Durations are milliseconds; 0: it does not."""
 
-    own: execution_pb2.Execution = field(default_factory=execution_pb2.Execution)
-    """What is its own from the start, beyond id, task and labels: of its audit, its node, what it repeats."""
+    own: bytes = b""
+    """What is its own from the start, beyond id, task and labels: of its audit, its node, what it repeats. A serialized
+    ``Execution``."""
+    overrides: execution_pb2.NodeOverrides | None = None
+    """What its node says instead of its task; in `own` too."""
     queue_timeout: int = 0
     retention: int = 0
     max_queued: int = 0
@@ -165,7 +168,7 @@ class Creating:
         self._is_outdated = False
         """Whether the latest version is another one by now, or the task was archived."""
         at_hand = of.tasks.at_hand(request.task)
-        if at_hand is not None and (terms is NO_TERMS or not terms.own.HasField("overrides")):
+        if at_hand is not None and (terms is NO_TERMS or terms.overrides is None):
             self._check(*at_hand)
             if not mention_blobs(self._packed):
                 self._issue()
@@ -218,8 +221,8 @@ class Creating:
             await self._refresh(self._task)
         task, as_latest = await of.tasks.resolve(self._request.task)
         await of.projects.require_active(task.id.project)
-        if self._terms.own.HasField("overrides"):
-            task = await of.tasks.overridden(task, self._terms.own.overrides)
+        if self._terms.overrides is not None:
+            task = await of.tasks.overridden(task, self._terms.overrides)
         inputs = self._check(task, as_latest)
         if mention_blobs(self._packed):
             await of.blobs.require(inputs)
@@ -314,7 +317,7 @@ class Creating:
             if mode != execution_pb2.CACHE_MODE_USE:
                 own.cache_mode = mode  # type: ignore[assignment] # a plain int
             meta += own.SerializeToString()
-        return meta if self._terms is NO_TERMS else meta + self._terms.own.SerializeToString()
+        return meta + self._terms.own
 
     def _execution_id(self, project: str, domain: str) -> bytes:
         if self._request.name:

@@ -28,7 +28,8 @@ class BindingError(Exception):
 def promises_of(bindings: Iterable[bindings_pb2.Binding]) -> Iterator[bindings_pb2.OutputReference]:
     """Every promise in bindings."""
     for binding in bindings:
-        yield from _promises(binding.binding)
+        if not binding.binding.HasField("scalar"):
+            yield from _promises(binding.binding)
 
 
 def _promises(data: bindings_pb2.BindingData) -> Iterator[bindings_pb2.OutputReference]:
@@ -75,7 +76,7 @@ def resolve(
 
 def _has_path(data: bindings_pb2.BindingData) -> bool:
     """Whether a type was not known for certain when the graph was compiled: that of what a record holds."""
-    return any(promise.attr_path for promise in _promises(data))
+    return not data.HasField("scalar") and any(promise.attr_path for promise in _promises(data))
 
 
 def _put(

@@ -60,6 +60,9 @@ class Children:
         self._attempts = attempts
         self._wakeups = wakeups
         self._parent = parent
+        execution = parent.execution
+        # What all have in common. Serialized messages that are joined are the message with the fields of both.
+        self._common = execution_pb2.Execution(parent=execution.id, depth=execution.depth + 1).SerializeToString()
         self._found = Found()
         self._keep_at = 0.0
         self.living: dict[bytes, Child] = {}
@@ -97,7 +100,7 @@ class Children:
         if found is not None:
             return await self._follow(child, found)
         parent = self._parent.execution
-        own = execution_pb2.Execution(parent=parent.id, node=path, depth=parent.depth + 1, overrides=overrides)
+        own = execution_pb2.Execution(node=path, overrides=overrides)
         kept = self._found.kept.get(path)
         if kept is not None:
             own.retry_of.CopyFrom(kept.execution.id)
@@ -105,7 +108,8 @@ class Children:
             task=task, inputs=inputs, cache_mode=parent.cache_mode, priority=self._parent.priority
         )
         terms = Terms(
-            own,
+            self._common + own.SerializeToString(),
+            overrides,
             node=NodeOf(child.id, self._parent.id, self._parent.nonce),
             kept_graph=kept.id if kept is not None else b"",
         )

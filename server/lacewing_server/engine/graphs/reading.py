@@ -147,7 +147,7 @@ class GraphReading:
         )
         if not (request.failed_only and record.flags & GRAPH):
             return await self._executions.create(again, record_hit=True)
-        own = execution_pb2.Execution(retry_of=execution.id)
+        own = execution_pb2.Execution(retry_of=execution.id).SerializeToString()
         terms = Terms(own, kept_graph=record.id)
         return await self._executions.create(again, record_hit=True, terms=terms)
 
