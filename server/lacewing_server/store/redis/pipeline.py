@@ -173,7 +173,8 @@ class Pipeline:
                 if not self._ready.is_set():
                     await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
                     delay = min(delay * 2, _BACKOFF_MAX_SECONDS)
-            _log.info("connected to Redis again")
+            if self._ready.is_set():
+                _log.info("connected to Redis again")
 
 
 async def _ask_master(connection: AbstractConnection) -> dict[str, str]:
