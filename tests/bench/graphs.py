@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 import redis
 
+from lacewing_server.domain import identity
+
 if TYPE_CHECKING:
     from bench.rows import Rounds, Row, at_most, cost_of
     from bench.world import Measured, World
@@ -101,9 +103,10 @@ def _memory_rows(world: World) -> Iterable[Row]:
     world.measure("fan", count=_WIDE)
     grown = int(world.redis.info("memory")["used_memory"]) - before
     (graph,) = set(world.redis.scan_iter("*}:g:*")) - known
-    parent = graph.rpartition(b":")[2]
-    sizes = {key.split(b":")[2]: _size(world.redis, key) for key in world.redis.scan_iter(b"*:" + parent)}
-    record = sizes[b"x"]
+    # An id is any twelve bytes, among them those that mean something in a pattern, and the colon.
+    parent = graph[-identity.ID_BYTES :]
+    sizes = {key: _size(world.redis, key) for key in world.redis.scan_iter() if key.endswith(parent)}
+    record = next(size for key, size in sizes.items() if key.endswith(b":x:" + parent))
     budget = at_most(1024)
     yield Row(f"record of {_WIDE:,} nodes", record, "B", "", None, f"{budget} B", budget.holds(record))
     yield Row("all keys of it, per node", sum(sizes.values()) / _WIDE, "B")
