@@ -148,12 +148,12 @@ class Server:
             self._streams.drain()
             await self._graphs.stop()
             await self._closing.stop()
-            if not await self._shutdown.calls_ended(self.settings.shutdown_grace):
+            if not await self._shutdown.calls.ended(self.settings.shutdown_grace):
                 self._streams.end()
-                if not await self._shutdown.calls_ended(_LAST_SECONDS):
+                if not await self._shutdown.calls.ended(_LAST_SECONDS):
                     # Before gRPC cancels them, which callers would not take for a reason to try again.
-                    self._shutdown.end()
-                    await self._shutdown.calls_ended(_LAST_SECONDS)
+                    self._shutdown.calls.end()
+                    await self._shutdown.calls.ended(_LAST_SECONDS)
             await self._grpc.stop(_LAST_SECONDS)
             self._grpc = None
         if self._loops is not None:

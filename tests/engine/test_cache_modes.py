@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from engine.service import Execution, Service, Status, eventually, value
-from lacewing.v1 import cache_service_pb2, execution_service_pb2, identifiers_pb2
+from lacewing.v1 import cache_service_pb2, execution_pb2, execution_service_pb2, identifiers_pb2
 from lacewing_server.domain import identity
 from server.contract import refusal_of
 from server.world import execution, interface
@@ -30,6 +30,20 @@ async def test_a_miss_fills_the_entry_and_the_next_call_hits_it(service: Service
     assert not hit.HasField("id")
     listed = await service.stubs.executions.ListExecutions(execution_service_pb2.ListExecutionsRequest(task_name=task))
     assert [each.id for each in listed.executions] == [first.id]
+
+
+async def test_all_hits_look_alike(service: Service) -> None:
+    """However the server finds the entry: the answer says the same, and has what the request says of itself."""
+    task = await service.register_cached()
+    await service.create(task)
+    await service.run(task, 5)
+    request = {"labels": {"team": "blue"}, "priority": "PRIORITY_HIGH"}
+    first, second = [await service.execute(task, **request) for _ in range(2)]
+    assert first == second
+    assert (dict(first.labels), first.priority) == ({"team": "blue"}, execution_pb2.PRIORITY_HIGH)
+    assert (first.task.name, first.revision, set(first.inputs.literals)) == (task, 1, {"n"})
+    plain = await service.execute(task, plain=True)
+    assert (plain.outputs_json["o0"], plain.cache) == (5, first.cache)
 
 
 async def test_hits_and_misses_are_counted_though_not_stored(service: Service) -> None:

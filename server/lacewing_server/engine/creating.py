@@ -16,7 +16,7 @@ from lacewing_server.domain.record import FILLS_CACHE, GRAPH, NO_KEY, SERIALIZED
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.admission import PRIORITY_FLAGS, Admission
 from lacewing_server.engine.blobs import Blobs, mention_blobs
-from lacewing_server.engine.dispatch import Dispatch
+from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
@@ -24,6 +24,7 @@ from lacewing_server.store.redis.store import Store
 from lacewing_server.store.redis.transitions import Created, Creation
 
 _FULL_RETRY_SECONDS: Final = 1.0
+_USES: Final = frozenset({execution_pb2.CACHE_MODE_UNSPECIFIED, execution_pb2.CACHE_MODE_USE})
 _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
 """What a look-up that found no entry can come to; a request that is repeated or refused looked nothing up."""
 
@@ -120,6 +121,8 @@ class Creator:
         self.counters = counters
         self.blobs = blobs
         self.admission = Admission()
+        self.hitting: set[bytes] = set()
+        """Tasks of which the last request was answered from the cache: the next one probably is, too."""
         self.on_hit: Callable[[ReadyTask, bytes, CachedOutcome], None] = lambda _task, _inputs, _hit: None
 
 
@@ -160,6 +163,7 @@ class Creating:
         self._terms = terms
         self._wants_record = record_hit or bool(request.name)
         self._reply: Awaitable[Created] | None = None
+        self._session: Session | None = None
         self._hit: CachedOutcome | None = None
         """A hit whose blobs have to be looked for."""
         self._entry: _Status.ValueType = _UNKNOWN
@@ -170,7 +174,11 @@ class Creating:
         at_hand = of.tasks.at_hand(request.task)
         if at_hand is not None and (terms is NO_TERMS or terms.overrides is None):
             self._check(*at_hand)
-            if not mention_blobs(self._packed):
+            if mention_blobs(self._packed):
+                return  # they have to be looked for first
+            if self._is_likely_hit():
+                self._look_up()
+            else:
                 self._issue()
 
     async def first(self) -> Admitted | None:
@@ -239,6 +247,31 @@ class Creating:
                 metadata={"task": shown},
             )
 
+    def _is_likely_hit(self) -> bool:
+        request = self._request
+        return (
+            self._task.ref in self._of.hitting
+            and self._task.cached
+            and request.cache_mode in _USES
+            and not (self._wants_record or request.request_id)
+            and self._terms is NO_TERMS
+        )
+
+    def _look_up(self) -> None:
+        """Asks the store for the cache entry only: that takes half of the time, and is nearly always enough."""
+        task = self._task
+        self._lookup = ""
+        self._record = ExecutionRecord(
+            b"",
+            lifecycle.SUCCEEDED,
+            self._meta("", execution_pb2.CACHE_MODE_USE),
+            flags=PRIORITY_FLAGS[self._request.priority],
+            cache_key=self._cache_key,
+            inputs=self._packed,
+        )
+        expected_latest = task.id.version if self._as_latest else ""
+        self._reply = self._of.store.look_up(self._cache_key, task.id.project, task.ref, expected_latest)
+
     def _issue(self) -> None:
         """Sends it to the store."""
         of, request, terms, task = self._of, self._request, self._terms, self._task
@@ -282,7 +315,7 @@ class Creating:
             inputs=self._packed,
         )
         deadline = milliseconds(request.deadline) if request.HasField("deadline") else 0
-        session = self._session = of.dispatch.reserve(record.queue_ref)
+        self._session = session = of.dispatch.reserve(record.queue_ref)
         self._nonce = identity.new_nonce() if session else b""
         self._reply = of.store.create(
             record,
@@ -310,7 +343,7 @@ class Creating:
         if request.name:
             meta = execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=name)).SerializeToString() + task.meta
         else:
-            meta = _UNNAMED + name.encode() + task.meta
+            meta = (_UNNAMED + name.encode() if name else b"") + task.meta
         bound = request.max_parallelism or task.max_parallelism
         if bound or mode != execution_pb2.CACHE_MODE_USE or request.labels:
             own = execution_pb2.Execution(labels=request.labels, max_parallelism=bound)
@@ -332,12 +365,14 @@ class Creating:
         of, task, record, kind = self._of, self._task, self._record, created.kind
         if kind == "hit":
             assert created.hit is not None
+            of.hitting.add(task.ref)
             if not self._entry and mention_blobs(created.hit.outputs):
                 self._hit = created.hit
                 return None
             return self._answered(created.hit)
         if (self._lookup or self._entry) and kind in _MISSES:
             of.counters.miss(task)
+            of.hitting.discard(task.ref)
         if kind == "leased" and self._session is not None:
             of.dispatch.hand_over(self._session, record)
         elif kind == "queued":
@@ -347,6 +382,8 @@ class Creating:
             return self._replayed(created.record)
         elif kind == "task":
             self._is_outdated = True
+            return None
+        elif kind == "miss":
             return None
         elif kind == "orphan":
             raise DomainError(

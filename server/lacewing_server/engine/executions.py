@@ -73,6 +73,8 @@ class Executions:
     async def execute(self, request: ExecuteRequest, seconds: float | None) -> Admitted:
         """Accepts a request and waits for the end."""
         admitted = await self.create(request, record_hit=request.record_hit)
+        if admitted.has_ended:
+            return admitted
         try:
             await self.finish(admitted, seconds)
         except asyncio.CancelledError:

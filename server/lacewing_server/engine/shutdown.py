@@ -20,13 +20,12 @@ class Shutdown:
 
     Attributes:
         begun: Whether it shuts down.
+        calls: Those that are under way.
     """
 
     def __init__(self) -> None:
         self.begun = False
-        self._is_over = False
-        self._calls: set[asyncio.Task[Any]] = set()
-        self._ended = asyncio.Event()
+        self.calls = Calls()
         self._wakers: set[Callable[[], None]] = set()
 
     def begin(self) -> None:
@@ -60,43 +59,75 @@ class Shutdown:
         if self.begun:
             raise _refusal(record)
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """A call that is under way within the block.
+
+class Calls:
+    """The calls that are under way, each in a task."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+        self._have_ended = asyncio.Event()
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Notes that one begins."""
+        self._tasks.add(task)
+
+    def remove(self, task: asyncio.Task[Any], kind: type[BaseException] | None) -> None:
+        """Notes that one ends.
+
+        Args:
+            task: It.
+            kind: Of the exception that ends it, if one does.
 
         Raises:
             DomainError: ``SHUTTING_DOWN``, if it did not end while there was time.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._is_over:
-                raise _refusal(None) from None
-            raise
-        finally:
-            self._calls.discard(task)
-            if self.begun:
-                self._ended.set()
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._have_ended.set()
+        if kind is asyncio.CancelledError and self._is_over:
+            raise _refusal(None) from None
 
     def end(self) -> None:
-        """Ends the calls that are still under way: they wait for something that does not come, such as the store."""
+        """Ends those that are still under way: they wait for something that does not come, such as the store."""
         self._is_over = True
-        for task in self._calls:
+        for task in self._tasks:
             task.cancel()
 
-    async def calls_ended(self, seconds: float) -> bool:
-        """Waits until no call is under way, but not longer than so many seconds; says whether none is."""
+    async def ended(self, seconds: float) -> bool:
+        """Waits until none is under way, but not longer than so many seconds; says whether none is."""
         try:
             async with asyncio.timeout(seconds):
-                while self._calls:
-                    self._ended.clear()
-                    await self._ended.wait()
+                while self._tasks:
+                    self._have_ended.clear()
+                    await self._have_ended.wait()
         except TimeoutError:
             return False
         return True
+
+
+class UnderWay:
+    """Notes the current task's call for the time of a ``with`` block. A generator would take ten times as long.
+
+    Raises:
+        DomainError: From the block, as `Calls.remove` does.
+    """
+
+    __slots__ = ("_calls", "_task")
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+
+    def __enter__(self) -> None:
+        """Notes that it begins."""
+        self._calls.add(self._task)
+
+    def __exit__(self, kind: type[BaseException] | None, _error: object, _traceback: object) -> None:
+        """Notes that it ends, which may be in another task: that of who closes a generator."""
+        self._calls.remove(self._task, kind)
 
 
 def _refusal(record: ExecutionRecord | None) -> DomainError:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from lacewing.v1 import errors_pb2
 from lacewing_server.domain.errors import DomainError
-from lacewing_server.engine.shutdown import Shutdown
+from lacewing_server.engine.shutdown import Shutdown, UnderWay
 from lacewing_server.rpc.status import to_grpc_status
 from lacewing_server.rpc.transport import Transport
 
@@ -93,7 +93,7 @@ def _unary(
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            with shutdown.call():
+            with UnderWay(shutdown.calls):
                 shutdown.refuse()
                 if isinstance(request, DomainError):
                     raise request  # noqa: TRY301 - what came instead of a message
@@ -112,7 +112,7 @@ def _stream(
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            with shutdown.call():
+            with UnderWay(shutdown.calls):
                 shutdown.refuse()
                 if isinstance(request, DomainError):
                     raise request  # noqa: TRY301 - what came instead of a message

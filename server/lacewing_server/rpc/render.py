@@ -15,6 +15,22 @@ BASIC = execution_pb2.EXECUTION_VIEW_BASIC
 FULL = execution_pb2.EXECUTION_VIEW_FULL
 
 _HIT = execution_pb2.CacheInfo.STATUS_HIT
+_HITS = {
+    priority: execution_pb2.Execution(
+        state=execution_pb2.Execution.STATE_SUCCEEDED,
+        revision=1,
+        cache=execution_pb2.CacheInfo(status=_HIT),
+        priority=priority,
+    ).SerializeToString()
+    for priority in execution_pb2.Priority.values()
+}
+"""What all hits have in common, by their priority: a serialized ``Execution``."""
+_BEFORE_KEY = (
+    execution_pb2.Execution(cache=execution_pb2.CacheInfo(key=NO_KEY.hex()))
+    .SerializeToString()
+    .removesuffix(NO_KEY.hex().encode())
+)
+"""A serialized ``Execution`` with a cache key, but for that."""
 
 
 def render(
@@ -74,15 +90,11 @@ def render_admitted(
     if hit is None:
         return render(record, admitted.task, plain=plain, into=into)
     execution = execution_pb2.Execution() if into is None else into
-    execution.MergeFromString(record.meta)
-    execution.MergeFromString(hit.producer_patch)
+    # Serialized messages that are joined are the message with the fields of both, and are read in one go.
+    key = record.cache_key.hex().encode()
+    execution.MergeFromString(b"".join((record.meta, hit.producer_patch, _HITS[record.priority], _BEFORE_KEY, key)))
     if not admitted.recorded:
         execution.ClearField("id")
-    execution.state = execution_pb2.Execution.STATE_SUCCEEDED
-    execution.revision = 1
-    execution.cache.status = _HIT
-    execution.cache.key = record.cache_key.hex()
-    execution.priority = record.priority
     _values(execution, record.inputs, hit.outputs, admitted.task, plain=plain)
     return execution
 

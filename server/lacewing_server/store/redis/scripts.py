@@ -14,6 +14,7 @@ from lacewing_server.store.redis.codec import lua_constants
 
 NAMES: Final = (
     "create",
+    "lookup",
     "claim",
     "finish",
     "requeue",

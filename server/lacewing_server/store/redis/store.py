@@ -185,6 +185,19 @@ class Store:
         )
         return self._created(reply, record, creation)
 
+    def look_up(
+        self, cache_key: bytes, project: str, task_ref: bytes, expected_latest: str
+    ) -> Coroutine[Any, Any, Created]:
+        """Looks into the cache and does nothing else; issued at once."""
+        return self._looked_up(self._issue("lookup", cache_key, project, task_ref, expected_latest))
+
+    async def _looked_up(self, issued: Awaitable[Reply]) -> Created:
+        kind, *found = await self._answer(issued)
+        if not found:
+            return Created(kind.decode())
+        self._clock.learn(found[1])
+        return Created("hit", None, codec.unpack_entry(found[0]), found[1])
+
     async def _created(self, issued: Awaitable[Reply], record: ExecutionRecord, creation: Creation) -> Created:
         reply = await self._answer(issued)
         kind = reply[0].decode()

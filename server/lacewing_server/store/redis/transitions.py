@@ -13,7 +13,7 @@ class Created(NamedTuple):
 
     kind: str
     """``exists``, ``task``, ``orphan``, ``hit``, ``absent``, ``full``, ``leased``, ``queued`` or ``waiting``, as
-    ``create.lua`` says."""
+    ``create.lua`` says; or ``miss``, as ``lookup.lua`` says."""
     record: ExecutionRecord | None = None
     hit: CachedOutcome | None = None
     now_ms: int = 0

@@ -8,6 +8,13 @@ local function entry_of(key)
   return value, false
 end
 
+-- Marks an entry as used. A hot one is marked once a minute, so that a hit writes nothing.
+local function touch(project, key, now)
+  local used = P .. 'ml:' .. project
+  local last = redis.pcall('ZSCORE', used, key)
+  if type(last) == 'string' and now - last >= TOUCH_MS then redis.pcall('ZADD', used, 'XX', now, key) end
+end
+
 -- The books of the cache. What is filled is in them until it is evicted, or `reclaim` finds that it has expired: its size,
 -- task and project (mz), the time of its last use (ml) and of its end (me), and the sums of task and project (ms, mp).
 local function count(project, task_ref, field, by)

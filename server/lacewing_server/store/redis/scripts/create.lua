@@ -16,7 +16,7 @@ if parent ~= '' and not leased_by(parent, parent_nonce) then return {'orphan'} e
 local h = unpacked(head)
 h.meta, h.inputs = head:sub(HEADER_BYTES + 1), inputs
 local task, project = known('t:', h[TASK_REF]), known('p:', h[PROJECT_REF])
-if not task.latest or (expected_latest ~= '' and task.latest ~= expected_latest) then return {'task'} end
+if is_outdated(task, expected_latest) then return {'task'} end
 local now = now_ms()
 h[CREATE_MS], h[QUEUED_MS] = now, now
 if deadline ~= '0' then h[DEADLINE_MS] = now + deadline end
@@ -49,10 +49,7 @@ if lookup ~= '' then
   local entry, broken = entry_of(h[CACHE_KEY])
   if broken then h[CACHE_STATUS] = CACHE_LOOKUP_FAILURE end
   if entry and entry:byte(2) == DONE then
-    -- A hot entry is marked as used once a minute, so that a hit writes nothing.
-    local used = P .. 'ml:' .. domain_index:match('^[^/]*')
-    local last = redis.pcall('ZSCORE', used, h[CACHE_KEY])
-    if type(last) == 'string' and now - last >= TOUCH_MS then redis.pcall('ZADD', used, 'XX', now, h[CACHE_KEY]) end
+    touch(domain_index:match('^[^/]*'), h[CACHE_KEY], now)
     if record_hit == '2' or (record_hit == '1' and not entry:find('lacewing://sha256/', 1, true)) then
       local _, _, _, _, producer, meta = struct.unpack(ENTRY, entry)
       h.meta = h.meta .. entry:sub(ENTRY_BYTES + 1, ENTRY_BYTES + producer)

@@ -45,6 +45,11 @@ local function known(kind, ref)
   return KNOWN[ref]
 end
 
+-- Whether a task was archived, or has another latest version than a caller took for it ('' if it named one).
+local function is_outdated(task, expected_latest)
+  return not task.latest or (expected_latest ~= '' and task.latest ~= expected_latest)
+end
+
 -- Reads records that the call has not seen yet, with one command.
 local function fetch(ids)
   local keys, absent = {}, {}
