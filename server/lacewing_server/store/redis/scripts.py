@@ -87,16 +87,19 @@ local function failure(reason, code)
 end
 -- What is alike: how many such tuples there are, and these. Then of each transition its own, and which tuple is its.
 local own, first, replies = 3 + ARGV[2] * {alike}, {count} + 1, {{}}
-for i = own, #ARGV, first do AHEAD[#AHEAD + 1] = ARGV[i] end
-for i = own, #ARGV, first do
+{ahead}for i = own, #ARGV, first do
   local alike = 3 + ARGV[i + {count}] * {alike}
   local done, reply = pcall(transition, {own}, unpack(ARGV, alike, alike + {alike} - 1))
   if not done then reply = failure(reply, '') end
   replies[#replies + 1] = reply or false
 end
-local written, reason = pcall(commit)
-return written and replies or failure(reason, '{apart} ')
+{finally_}
 """
+_AHEAD = "for i = own, #ARGV, first do AHEAD[#AHEAD + 1] = ARGV[i] end\n"
+_COMMIT = f"""local written, reason = pcall(commit)
+return written and replies or failure(reason, '{APART} ')"""
+_COLLECTED = {"WRITTEN", "SCORES", "MEMBERS", "MORE_WAIT"}
+"""Where the prelude keeps what is to be written at the end of a call."""
 
 
 _DEFINED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
@@ -121,13 +124,18 @@ def _prelude_for(body: str) -> str:
 
     Redis runs a script from its first line at each call: what is defined there costs time, used or not.
     """
+    return "\n".join(_used_by(body)[0]) + "\n"
+
+
+def _used_by(body: str) -> tuple[list[str], set[str]]:
+    """The parts of what scripts have in common that a script uses, and the words that occur in them and in it."""
     wanted, chosen = _words(body), []
     # In reverse, because each part uses only what precedes it.
     for part, names, words in reversed(_parts()):
         if names & wanted:
             wanted |= words
             chosen.append(part)
-    return "\n".join(reversed(chosen)) + "\n"
+    return chosen[::-1], wanted
 
 
 @cache
@@ -177,12 +185,15 @@ class Script:
             names = re.findall(r"\w+", each[1])
             alike = _ALIKE.search(body)
             common = re.findall(r"\w+", alike[1]) if alike is not None else []
+            # One that writes nothing of what is collected need not be told what it will read, nor be followed by that.
+            collects = bool(_COLLECTED & _used_by(body)[1])
             body = _TRANSITIONS.format(
                 names=", ".join(names + common),
                 own=", ".join(f"ARGV[i + {n}]" for n in range(len(names))),
                 count=len(names),
                 alike=len(common),
-                apart=APART,
+                ahead=_AHEAD if collects else "",
+                finally_=_COMMIT if collects else "return replies",
                 body=body,
             )
             self.own = len(names)
