@@ -89,7 +89,6 @@ def test_a_task_that_was_hit_is_looked_up_first(world: World) -> None:
     "request_",
     [
         {"name": "a-name"},
-        {"request_id": "an-id"},
         {"record_hit": True},
         {"cache_mode": execution_pb2.CACHE_MODE_REFRESH},
         {"cache_mode": execution_pb2.CACHE_MODE_BYPASS},
@@ -98,7 +97,7 @@ def test_a_task_that_was_hit_is_looked_up_first(world: World) -> None:
     ids=str,
 )
 def test_what_needs_more_than_the_entry_creates_at_once(world: World, request_: dict[str, Any]) -> None:
-    """What may be stored, may be a repetition, or does not just use the entry."""
+    """What is to be stored, or does not just use the entry."""
 
     async def scenario() -> None:
         engine = world.engines[0]
@@ -195,6 +194,27 @@ def test_who_computes_the_entry_is_waited_for(world: World) -> None:
     world.run(scenario())
 
 
+def test_a_repeated_request_finds_its_execution(world: World) -> None:
+    """What a request created before is what it is answered with, though there is an entry by now."""
+
+    async def scenario() -> None:
+        engine = world.engines[0]
+        engine.executions.creator.hitting.clear()
+        task = await engine.register(NAME, spec(cached=True))
+        first = await ask(engine, request_id="the-one")
+        await run(engine, task, 5)
+        with calls_of(engine) as calls:
+            hits = [await ask(engine, request_id=each) for each in ("another", "yet-another")]
+            again = await ask(engine, request_id="the-one")
+            last = await ask(engine, request_id="the-last")
+        assert calls == ["create", "look_up", "look_up", "create", "look_up"]
+        assert [each.hit and value_of(each.hit.outputs) for each in (*hits, last)] == [5, 5, 5]
+        assert (again.replayed, again.hit, again.record.id) == (True, None, first.record.id)
+        assert again.record.state == lifecycle.SUCCEEDED
+
+    world.run(scenario())
+
+
 def test_a_version_that_another_server_registered_is_found(world: World) -> None:
     """The latest version is the one that the store has, whatever this server believes."""
 
@@ -204,8 +224,8 @@ def test_a_version_that_another_server_registered_is_found(world: World) -> None
         newer = spec(cached=True, retries=3)
         version, created, _ = await other.tasks.register(task_id(NAME, "newer"), newer, validate_only=False)
         assert created
-        key = (await ask(engine, version=task.id.version)).record.cache_key
-        believed = await engine.store.look_up(key, "default", task.ref, task.id.version)
+        record = (await ask(engine, version=task.id.version)).record
+        believed = await engine.store.look_up(record, "default", task.id.version)
         assert (believed.kind, believed.hit) == ("task", None)
         found = await ask(engine)
         assert found.task.id == version.id != task.id

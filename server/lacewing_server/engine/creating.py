@@ -253,7 +253,7 @@ class Creating:
             self._task.ref in self._of.hitting
             and self._task.cached
             and request.cache_mode in _USES
-            and not (self._wants_record or request.request_id)
+            and not self._wants_record
             and self._terms is NO_TERMS
         )
 
@@ -262,15 +262,16 @@ class Creating:
         task = self._task
         self._lookup = ""
         self._record = ExecutionRecord(
-            b"",
+            self._execution_id(task.id.project, task.id.domain) if self._request.request_id else b"",
             lifecycle.SUCCEEDED,
             self._meta("", execution_pb2.CACHE_MODE_USE),
             flags=PRIORITY_FLAGS[self._request.priority],
+            task_ref=task.ref,
             cache_key=self._cache_key,
             inputs=self._packed,
         )
         expected_latest = task.id.version if self._as_latest else ""
-        self._reply = self._of.store.look_up(self._cache_key, task.id.project, task.ref, expected_latest)
+        self._reply = self._of.store.look_up(self._record, task.id.project, expected_latest)
 
     def _issue(self) -> None:
         """Sends it to the store."""

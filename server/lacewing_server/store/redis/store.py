@@ -185,11 +185,11 @@ class Store:
         )
         return self._created(reply, record, creation)
 
-    def look_up(
-        self, cache_key: bytes, project: str, task_ref: bytes, expected_latest: str
-    ) -> Coroutine[Any, Any, Created]:
-        """Looks into the cache and does nothing else; issued at once."""
-        return self._looked_up(self._issue("lookup", cache_key, project, task_ref, expected_latest))
+    def look_up(self, record: ExecutionRecord, project: str, expected_latest: str) -> Coroutine[Any, Any, Created]:
+        """Looks into the cache and does nothing else; issued at once. There is no hit if the execution exists."""
+        return self._looked_up(
+            self._issue("lookup", record.id, record.cache_key, project, record.task_ref, expected_latest)
+        )
 
     async def _looked_up(self, issued: Awaitable[Reply]) -> Created:
         kind, *found = await self._answer(issued)
