@@ -16,7 +16,7 @@ import grpc
 from lacewing._blobs import BlobSession
 from lacewing.errors import ValueTooLarge
 from lacewing.types import BLOB_URI_PREFIX, ConversionError, Converter, blob_access, digest_literal
-from lacewing.v1 import interface_pb2, literals_pb2
+from lacewing.v1 import interface_pb2, literals_pb2, types_pb2
 
 INLINE_LIMIT_VARIABLE = "LACEWING_INLINE_LIMIT"
 """The environment variable with the inline limit in bytes."""
@@ -113,10 +113,9 @@ class Values:
     def to_literal(self, converter: Converter, value: Any) -> literals_pb2.Literal:
         """Convert one value, and store it if it is large. Raises as `to_literals`."""
         with blob_access(self._session):
-            literals = literals_pb2.LiteralMap(literals={_VALUE: converter.to_literal(value)})
-        variable = interface_pb2.Variable(type=converter.literal_type)
-        self.offload(literals, interface_pb2.VariableMap(variables={_VALUE: variable}))
-        return literals.literals[_VALUE]
+            literal = converter.to_literal(value)
+        self._offload(literal, _VALUE, converter.literal_type)
+        return literal
 
     async def to_literals_async(
         self,
@@ -166,22 +165,25 @@ class Values:
     def offload(self, literals: literals_pb2.LiteralMap, variables: interface_pb2.VariableMap) -> None:
         """Store each literal over the limit, and put a reference in its place."""
         for name, literal in literals.literals.items():
-            size = literal.ByteSize()
-            if size <= self._limit or literal.HasField("offloaded_metadata"):
-                continue
-            if size > OFFLOADED_LIMIT:
-                raise ValueTooLarge(
-                    f"{name} has {size} bytes, a value has at most 1 GiB; pass it as a lacewing.File",
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    metadata={"field": name, "bytes": str(size), "limit": str(OFFLOADED_LIMIT)},
-                )
-            identity = literal.hash or f"v1:{digest_literal(literal).hex()}"
-            content = literal.SerializeToString(deterministic=True)
-            literal.Clear()
-            literal.hash = identity
-            literal.offloaded_metadata.uri = self._session.upload(content)
-            literal.offloaded_metadata.size_bytes = size
-            literal.offloaded_metadata.inferred_type.CopyFrom(variables.variables[name].type)
+            self._offload(literal, name, variables.variables[name].type)
+
+    def _offload(self, literal: literals_pb2.Literal, name: str, literal_type: types_pb2.LiteralType) -> None:
+        size = literal.ByteSize()
+        if size <= self._limit or literal.HasField("offloaded_metadata"):
+            return
+        if size > OFFLOADED_LIMIT:
+            raise ValueTooLarge(
+                f"{name} has {size} bytes, a value has at most 1 GiB; pass it as a lacewing.File",
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                metadata={"field": name, "bytes": str(size), "limit": str(OFFLOADED_LIMIT)},
+            )
+        identity = literal.hash or f"v1:{digest_literal(literal).hex()}"
+        content = literal.SerializeToString(deterministic=True)
+        literal.Clear()
+        literal.hash = identity
+        literal.offloaded_metadata.uri = self._session.upload(content)
+        literal.offloaded_metadata.size_bytes = size
+        literal.offloaded_metadata.inferred_type.CopyFrom(literal_type)
 
 
 def offloaded(literals: literals_pb2.LiteralMap) -> list[literals_pb2.Literal]:

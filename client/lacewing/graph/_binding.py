@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lacewing.graph._errors import GraphBuildError
 from lacewing.graph._node import OfNode
-from lacewing.graph._promise import Promise, reference_of, type_of
+from lacewing.graph._promise import Promise, refer, type_of
 from lacewing.types import (
     ConversionError,
     Converter,
@@ -29,10 +29,11 @@ Store: TypeAlias = Callable[[Converter, Any], literals_pb2.Literal]
 _IN_RECORD = "a promise inside a record cannot be passed on: make the record in a task, and pass that"
 
 
-def bind(trace: Trace, converter: Converter, value: Any, where: str) -> bindings_pb2.BindingData:
-    """Return the binding of a value to a variable.
+def bind(data: bindings_pb2.BindingData, trace: Trace, converter: Converter, value: Any, where: str) -> None:
+    """Make an empty binding that of a value to a variable, in its place.
 
     Args:
+        data: The binding. What is in it is worth nothing if this raises.
         trace: The graph that is built.
         converter: The type of the variable, and what converts values to it.
         value: A value, a promise, or a list or dict with promises in it.
@@ -43,54 +44,60 @@ def bind(trace: Trace, converter: Converter, value: Any, where: str) -> bindings
         ConversionError: The value does not fit. Paths lead to the place inside the value.
     """
     if isinstance(value, Promise):
-        mismatch = explain_mismatch(type_of(value), converter.literal_type)
-        if mismatch is not None:
-            raise GraphBuildError(f"{where} takes {describe_type(converter.literal_type)}, not {value!r}: {mismatch}")
-        return bindings_pb2.BindingData(promise=reference_of(value, trace))
+        found, expected = type_of(value), converter.literal_type
+        # Of the same annotation the type is the same object, which fits itself.
+        if found is not expected and (mismatch := explain_mismatch(found, expected)) is not None:
+            raise GraphBuildError(f"{where} takes {describe_type(expected)}, not {value!r}: {mismatch}")
+        refer(data.promise, value, trace)
+        return
     if isinstance(value, OfNode):
         raise GraphBuildError(f"{where} takes one value, and got all that a call gives: {value!r}")
     if not holds_promise(value):
-        return of_literal(trace.store(converter, value))
+        fill(data, trace.store(converter, value))
+        return
     match converter:
         case UnionConverter():
-            return _bind_variant(trace, converter, value, where)
+            _bind_variant(data, trace, converter, value, where)
         case ListConverter() if isinstance(value, list | tuple) and isinstance(value, converter.exact_type):
-            items = [bind(trace, converter.item, item, f"{where}[{index}]") for index, item in enumerate(value)]
-            return bindings_pb2.BindingData(collection=bindings_pb2.BindingDataCollection(bindings=items))
+            items = data.collection.bindings
+            for index, item in enumerate(value):
+                bind(items.add(), trace, converter.item, item, f"{where}[{index}]")
         case DictConverter() if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):
                     raise ConversionError(f"expected keys of type str, got {key!r}")
-            parts = {key: bind(trace, converter.value, part, f"{where}[{key!r}]") for key, part in value.items()}
-            return bindings_pb2.BindingData(map=bindings_pb2.BindingDataMap(bindings=parts))
+            for key, part in value.items():
+                bind(data.map.bindings[key], trace, converter.value, part, f"{where}[{key!r}]")
         case _ if isinstance(value, list | tuple | dict) and not _is_record(value):
             raise GraphBuildError(f"{where} takes {describe_type(converter.literal_type)}, not {value!r}")
         case _:
             raise GraphBuildError(f"{where}: {_IN_RECORD}")
 
 
-def _bind_variant(trace: Trace, union: UnionConverter, value: Any, where: str) -> bindings_pb2.BindingData:
+def _bind_variant(data: bindings_pb2.BindingData, trace: Trace, union: UnionConverter, value: Any, where: str) -> None:
     for index, variant in enumerate(union.variants):
         if isinstance(variant, ListConverter | DictConverter) and isinstance(value, variant.exact_type):
-            bound = bind(trace, variant, value, where)
-            bound.union.target_type.CopyFrom(union.literal_type.union_type.variants[index])
-            return bound
+            bind(data, trace, variant, value, where)
+            data.union.target_type.CopyFrom(union.literal_type.union_type.variants[index])
+            return
     raise GraphBuildError(f"{where} takes {describe_type(union.literal_type)}, not {value!r}")
 
 
-def of_literal(literal: literals_pb2.Literal) -> bindings_pb2.BindingData:
-    """Return the binding to a value that is known."""
+def fill(data: bindings_pb2.BindingData, literal: literals_pb2.Literal) -> None:
+    """Make an empty binding that to a value that is known, in its place."""
     match literal.WhichOneof("value"):
         case "collection":
-            items = [of_literal(item) for item in literal.collection.literals]
-            return bindings_pb2.BindingData(collection=bindings_pb2.BindingDataCollection(bindings=items))
+            data.collection.SetInParent()
+            for item in literal.collection.literals:
+                fill(data.collection.bindings.add(), item)
         case "map":
-            parts = {key: of_literal(part) for key, part in literal.map.literals.items()}
-            return bindings_pb2.BindingData(map=bindings_pb2.BindingDataMap(bindings=parts))
+            data.map.SetInParent()
+            for key, part in literal.map.literals.items():
+                fill(data.map.bindings[key], part)
         case "offloaded_metadata":
-            return bindings_pb2.BindingData(offloaded_metadata=literal.offloaded_metadata)
+            data.offloaded_metadata.CopyFrom(literal.offloaded_metadata)
         case _:
-            return bindings_pb2.BindingData(scalar=literal.scalar)
+            data.scalar.CopyFrom(literal.scalar)
 
 
 def holds_promise(value: object) -> bool:
@@ -98,6 +105,8 @@ def holds_promise(value: object) -> bool:
     match value:
         case OfNode():
             return True
+        case str() | int() | float() | None:  # nearly all
+            return False
         case list() | tuple():
             return any(map(holds_promise, value))
         case dict():

@@ -9,7 +9,7 @@ from lacewing.errors import NonRecoverableError
 from lacewing.graph._conditions import Condition, condition_of
 from lacewing.graph._errors import GraphBuildError
 from lacewing.graph._node import NodeHandle, OfNode, node_of
-from lacewing.graph._promise import Promise, name_of, path_of, reference_of
+from lacewing.graph._promise import Promise, name_of, path_of, refer
 from lacewing.graph._trace import Trace, common_type, current_trace
 from lacewing.types import describe_type
 from lacewing.v1 import bindings_pb2, literals_pb2, types_pb2, workflow_pb2
@@ -182,10 +182,9 @@ class _TracedChoice:
         def bind(promise: Promise) -> str:
             name = name_of(promise)
             if name not in self._operands:
-                reference = reference_of(promise, self._trace)
-                self._operands[name] = bindings_pb2.Binding(
-                    var=name, binding=bindings_pb2.BindingData(promise=reference)
-                )
+                operand = bindings_pb2.Binding(var=name)
+                refer(operand.binding.promise, promise, self._trace)
+                self._operands[name] = operand
             return name
 
         return condition.expression(bind)

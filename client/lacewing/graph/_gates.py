@@ -13,10 +13,10 @@ from lacewing._durations import duration as message_of
 from lacewing.errors import NonRecoverableError
 from lacewing.graph._errors import GraphBuildError
 from lacewing.graph._node import Nothing, follow
-from lacewing.graph._promise import Promise, reference_of, type_of
+from lacewing.graph._promise import Promise, refer, type_of
 from lacewing.graph._trace import Trace, current_trace
 from lacewing.types import converter_for, literal_type_of
-from lacewing.v1 import bindings_pb2, workflow_pb2
+from lacewing.v1 import workflow_pb2
 
 _Value = TypeVar("_Value")
 
@@ -74,8 +74,8 @@ def approve(value: _Value, name: str) -> _Value:
         approved: _Value = trace.promises(trace.add(node))
         follow(value, approved)
         return approved
-    data = bindings_pb2.BindingData(promise=reference_of(value, trace))
-    node.inputs.append(bindings_pb2.Binding(var=_APPROVED, binding=data))
+    binding = node.inputs.add(var=_APPROVED)
+    refer(binding.binding.promise, value, trace)
     promised: _Value = trace.promises(trace.add(node, {_APPROVED: type_of(value)}))
     return promised
 

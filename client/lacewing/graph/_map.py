@@ -140,8 +140,7 @@ class MapTask(Generic[_Result]):
             GraphBuildError: No input is a list of what the task takes, or the lists are not equally long.
             TypeError: The inputs are not those of the function.
         """
-        signature = self._task.interface.signature
-        given = signature.bind(*args, **{**self._bound, **inputs}).arguments
+        given = self._task.interface.bind(args, {**self._bound, **inputs})
         trace = current_trace()
         result: _Result = self._run(given) if trace is None else self._note(trace, given)
         return result
@@ -157,12 +156,11 @@ class MapTask(Generic[_Result]):
             lists = None if name in self._bound else _as_list(trace, interface.inputs[name], value, name, self._task)
             if lists is not None:
                 mapped[name] = len(lists.collection.bindings) if lists.HasField("collection") else None
-                node.inputs.append(bindings_pb2.Binding(var=name, binding=lists))
+                node.inputs.add(var=name, binding=lists)
         self._require_lists(mapped)
         whole = {name: value for name, value in given.items() if name not in mapped}
-        rest = [binding for binding in trace.bind_inputs(self._task, whole) if binding.var not in mapped]
-        node.inputs.extend(rest)
-        array.bound_inputs.extend(sorted(binding.var for binding in rest))
+        trace.bind_inputs(node, self._task, whole, bound=mapped)
+        array.bound_inputs.extend(sorted(binding.var for binding in node.inputs if binding.var not in mapped))
         trace.refer(array.node, self._task, as_task=True)
         self._set_criteria(array)
         outputs = {name: self._listed(converter) for name, converter in interface.outputs.items()}
@@ -242,29 +240,31 @@ def _as_list(
 ) -> bindings_pb2.BindingData | None:
     """Return the binding of a list of what the input takes; None if the value is for every element."""
     where = f"{task.name}: {name}"
+    bound = bindings_pb2.BindingData()
     if isinstance(value, Promise):
         listed = ListConverter(list, converter)
-        return bind(trace, listed, value, where) if assignable(type_of(value), listed.literal_type) else None
+        if not assignable(type_of(value), listed.literal_type):
+            return None
+        bind(bound, trace, listed, value, where)
+        return bound
     if not isinstance(value, list):
         return None
-    bound = bindings_pb2.BindingData()
     bound.collection.SetInParent()
     try:
         # One by one, so that a list as a whole is never kept elsewhere: its elements go to different executions.
         for index, item in enumerate(value):
-            place = f"{where}[{index}]"
-            bound.collection.bindings.append(_bind_element(trace, converter, item, place))
+            _bind_element(bound.collection.bindings.add(), trace, converter, item, f"{where}[{index}]")
     except GraphBuildError:
         with contextlib.suppress(GraphBuildError, ConversionError):
-            bind(trace, converter, value, where)
+            bind(bindings_pb2.BindingData(), trace, converter, value, where)
             return None
         raise
     return bound
 
 
-def _bind_element(trace: Trace, converter: Converter, item: Any, where: str) -> bindings_pb2.BindingData:
+def _bind_element(data: bindings_pb2.BindingData, trace: Trace, converter: Converter, item: Any, where: str) -> None:
     try:
-        return bind(trace, converter, item, where)
+        bind(data, trace, converter, item, where)
     except ConversionError as error:
         raise GraphBuildError(f"{where}: {error}") from error
 

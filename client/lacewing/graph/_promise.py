@@ -24,7 +24,7 @@ _WALK = "Use map_task(...) to run a task for each element, or a @dynamic task th
 _SHOW = "Make the text in a task that takes the value."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Origin:
     """Where what is promised comes from, and what it is."""
 
@@ -188,8 +188,8 @@ def path_of(promise: Promise) -> tuple[str | int, ...]:
     return _origin(promise).path
 
 
-def reference_of(promise: Promise, trace: Trace) -> bindings_pb2.OutputReference:
-    """Return how the graph refers to what is promised.
+def refer(reference: bindings_pb2.OutputReference, promise: Promise, trace: Trace) -> None:
+    """Let an empty reference be how the graph refers to what is promised.
 
     Raises:
         GraphBuildError: It belongs to another graph, or is inside a branch.
@@ -201,16 +201,13 @@ def reference_of(promise: Promise, trace: Trace) -> bindings_pb2.OutputReference
         raise GraphBuildError(
             f"{promise!r} is an input of {origin.trace.title}, and was used outside of it; pass it as an input"
         )
-    return bindings_pb2.OutputReference(
-        node_id="" if node is None else node.id,
-        var=origin.var,
-        attr_path=[
-            bindings_pb2.PromiseAttribute(int_value=step)
-            if isinstance(step, int)
-            else bindings_pb2.PromiseAttribute(string_value=step)
-            for step in origin.path
-        ],
-    )
+    reference.node_id = "" if node is None else node.id
+    reference.var = origin.var
+    for step in origin.path:
+        if isinstance(step, int):
+            reference.attr_path.add(int_value=step)
+        else:
+            reference.attr_path.add(string_value=step)
 
 
 def _origin(promise: Promise) -> _Origin:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from lacewing._tracing import current_tracer
-from lacewing.graph._binding import Store, bind, of_literal
+from lacewing.graph._binding import Store, bind, fill
 from lacewing.graph._errors import GraphBuildError
 from lacewing.graph._node import NodeHandle, Nothing, of_node
 from lacewing.graph._promise import Promise
@@ -90,29 +90,25 @@ class Trace:
             TypeError: They are not those that it takes.
         """
         interface = task.interface
-        given = interface.signature.bind(*arguments, **inputs).arguments
-        node = workflow_pb2.Node(id=self.new_id(), inputs=self.bind_inputs(task, given))
+        given = interface.bind(arguments, inputs)
+        node = workflow_pb2.Node(id=self.new_id())
+        self.bind_inputs(node, task, given)
         self.refer(node, task)
-        outputs = {name: converter.literal_type for name, converter in interface.outputs.items()}
-        return self.promises(self.add(node, outputs), interface.join_outputs)
+        return self.promises(self.add(node, interface.output_types), interface.join_outputs)
 
-    def bind_inputs(self, task: AnyTask, given: Mapping[str, Any]) -> list[bindings_pb2.Binding]:
-        """Bind each input of a task to what is given for it, or else to its default."""
-        defaults = task.interface.defaults.parameters
-        bound: list[bindings_pb2.Binding] = []
+    def bind_inputs(
+        self, node: workflow_pb2.Node, task: AnyTask, given: Mapping[str, Any], *, bound: Collection[str] = ()
+    ) -> None:
+        """Bind each input of a task to what is given for it, or else to its default, except for what is bound."""
         for name, converter in task.interface.inputs.items():
             if name in given:
                 where = f"{task.name}: {name}"
                 try:
-                    data = bind(self, converter, given[name], where)
+                    bind(_added(node, name), self, converter, given[name], where)
                 except ConversionError as error:
                     raise GraphBuildError(f"{where}: {error}") from error
-            elif name in defaults:
-                data = of_literal(defaults[name].default)
-            else:
-                continue
-            bound.append(bindings_pb2.Binding(var=name, binding=data))
-        return bound
+            elif name in task.interface.defaults.parameters and name not in bound:
+                fill(_added(node, name), task.interface.defaults.parameters[name].default)
 
     def refer(self, node: workflow_pb2.Node, task: AnyTask, *, as_task: bool = False) -> None:
         """Let a node run a task, which is brought along unless it is registered; a workflow, if asked, as any task."""
@@ -200,10 +196,11 @@ class Trace:
         bound: list[bindings_pb2.Binding] = []
         for name, value in self._interface.split_outputs(result).items():
             try:
-                data = bind(self, self._interface.outputs[name], value, f"{self.title}: {name}")
+                output = bindings_pb2.Binding(var=name)
+                bind(output.binding, self, self._interface.outputs[name], value, f"{self.title}: {name}")
             except ConversionError as error:
                 raise error.under(f"outputs.{name}") from error
-            bound.append(bindings_pb2.Binding(var=name, binding=data))
+            bound.append(output)
         return bound
 
     def _failure_node(self, task: AnyTask) -> workflow_pb2.Node:
@@ -213,7 +210,7 @@ class Trace:
             raise GraphBuildError(f"{task.name}, the failure node of {self.title}, takes `err` as a GraphFailure")
         promises = self.input_promises()
         given = {name: promises[name] for name in task.interface.inputs if name in promises and name != _ERROR_INPUT}
-        node.inputs.extend(self.bind_inputs(task, given))
+        self.bind_inputs(node, task, given)
         bound = {binding.var for binding in node.inputs} | {_ERROR_INPUT}
         missing = [name for name in task.interface.inputs if name not in bound]
         if missing:
@@ -223,6 +220,13 @@ class Trace:
             )
         self.refer(node, task)
         return node
+
+
+def _added(node: workflow_pb2.Node, name: str) -> bindings_pb2.BindingData:
+    """Return a binding that is added to a node, and still empty."""
+    binding = node.inputs.add()
+    binding.var = name
+    return binding.binding
 
 
 def current_trace() -> Trace | None:

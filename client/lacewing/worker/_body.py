@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from lacewing._context import AttemptContext, attempt_context
@@ -145,8 +144,10 @@ def _trace(task: AnyTask, lease: worker_service_pb2.Lease, values: Values, regis
         return own
 
     def store(converter: Converter, value: Any) -> literals_pb2.Literal:
-        with _reachable_blobs():
+        try:
             return values.to_literal(converter, value)
+        except _OUTAGES as error:
+            raise _GivenBackError(_unreachable(error)) from error
 
     return task.trace(identity, store)
 
@@ -161,14 +162,6 @@ def _is_graph(task: AnyTask, trace: Trace | None, value: Any, completion: worker
 
 class _GivenBackError(Exception):
     """What keeps large values cannot be reached, which is not the fault of the task."""
-
-
-@contextmanager
-def _reachable_blobs() -> Iterator[None]:
-    try:
-        yield
-    except _OUTAGES as error:
-        raise _GivenBackError(_unreachable(error)) from error
 
 
 def _fail(completion: worker_service_pb2.Completion, phase: _Phase, error: BaseException) -> None:

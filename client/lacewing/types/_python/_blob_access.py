@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
+from lacewing._scoped import Scoped
 from lacewing.types._problem import ConversionError
 
 
@@ -33,14 +33,9 @@ class BlobAccess(Protocol):
 _access: ContextVar[BlobAccess | None] = ContextVar("lacewing_blob_access", default=None)
 
 
-@contextmanager
-def blob_access(access: BlobAccess | None) -> Iterator[None]:
+def blob_access(access: BlobAccess | None) -> Scoped[BlobAccess | None]:
     """Let conversions in the block store and fetch files and tables."""
-    token = _access.set(access)
-    try:
-        yield
-    finally:
-        _access.reset(token)
+    return Scoped(_access, access)
 
 
 def current_access() -> BlobAccess | None:
