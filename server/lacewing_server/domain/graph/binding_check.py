@@ -15,6 +15,9 @@ Report = Callable[[str, str], None]
 Outputs = Callable[[bindings_pb2.OutputReference], Type]
 """The type of what is promised; raises `ConversionError` if there is no such thing."""
 
+Checker = Callable[[literals_pb2.Literal], Iterable[tuple[str, str]]]
+"""Finds what is wrong with a value of a type: where, and what."""
+
 
 class BindingCheck:
     """Checks bindings; what is the same for many is looked at once."""
@@ -22,8 +25,9 @@ class BindingCheck:
     def __init__(self, outputs: Outputs, nearest: Nearest) -> None:
         self._outputs = outputs
         self._nearest = nearest
-        self._mismatches: dict[tuple[bytes, bytes], str | None] = {}
-        self._checkers: dict[bytes, Callable[[literals_pb2.Literal], Iterable[tuple[str, str]]]] = {}
+        # By the objects that types are, which these keep: all nodes of a task have the same.
+        self._mismatches: dict[tuple[int, int], tuple[Type, Type, str | None]] = {}
+        self._checkers: dict[int, tuple[Type, Checker]] = {}
 
     def all(
         self,
@@ -48,16 +52,16 @@ class BindingCheck:
         """
         seen: set[str] = set()
         for index, binding in enumerate(bindings):
-            place = f"{path}[{index}]"
             name = binding.var
             if not name:
-                report(f"{place}.var", f"names no {what}")
+                report(f"{path}[{index}].var", f"names no {what}")
             elif name in seen:
-                report(f"{place}.var", f"the {what} {name} is bound twice")
+                report(f"{path}[{index}].var", f"the {what} {name} is bound twice")
             elif inputs is not None and name not in inputs:
-                report(f"{place}.var", f"there is no {what} {name}{self._nearest(name, inputs)}")
+                report(f"{path}[{index}].var", f"there is no {what} {name}{self._nearest(name, inputs)}")
             else:
-                self.one(binding.binding, inputs[name] if inputs is not None else None, f"{place}.binding", report)
+                expected = inputs[name] if inputs is not None else None
+                self.one(binding.binding, expected, f"{path}[{index}].binding", report)
             seen.add(name)
         return seen
 
@@ -67,17 +71,7 @@ class BindingCheck:
         if kind is None:
             report(path, "binds nothing: a value or a promise must be set")
         elif kind == "promise":
-            for index, step in enumerate(data.promise.attr_path):
-                if step.WhichOneof("value") is None:
-                    report(f"{path}.promise.attr_path[{index}]", "goes nowhere: a name or an index must be set")
-                    return
-            try:
-                found = type_at(self._outputs(data.promise), path_of(data.promise))
-            except ConversionError as error:
-                report(f"{path}.promise", str(error))
-                return
-            if found is not None and expected is not None and (why := self._mismatch(found, expected)) is not None:
-                report(f"{path}.promise", f"{shown(data.promise)} does not fit: {why}")
+            self._promise(data.promise, expected, f"{path}.promise", report)
         elif kind == "collection":
             element = _inside(expected, "collection_type")
             if isinstance(element, str):
@@ -101,6 +95,22 @@ class BindingCheck:
             for inner, message in self._misfits(literal, expected):
                 report(f"{path}.{kind}{inner}", message)
 
+    def _promise(self, promise: bindings_pb2.OutputReference, expected: Type, path: str, report: Report) -> None:
+        steps = promise.attr_path
+        for index, step in enumerate(steps):
+            if step.WhichOneof("value") is None:
+                report(f"{path}.attr_path[{index}]", "goes nowhere: a name or an index must be set")
+                return
+        try:
+            found = self._outputs(promise)
+            if steps:
+                found = type_at(found, path_of(promise))
+        except ConversionError as error:
+            report(path, str(error))
+            return
+        if found is not None and expected is not None and (why := self._mismatch(found, expected)) is not None:
+            report(path, f"{shown(promise)} does not fit: {why}")
+
     def type_of(self, data: bindings_pb2.BindingData) -> Type:
         """The type of what is bound, as far as it is known; problems are told of by `one`."""
         kind = data.WhichOneof("value")
@@ -118,16 +128,17 @@ class BindingCheck:
         return declared_type(data)
 
     def _mismatch(self, found: types_pb2.LiteralType, expected: types_pb2.LiteralType) -> str | None:
-        key = (found.SerializeToString(), expected.SerializeToString())
-        if key not in self._mismatches:
-            self._mismatches[key] = explain_mismatch(found, expected)
-        return self._mismatches[key]
+        known = self._mismatches.get((id(found), id(expected)))
+        if known is None:
+            known = found, expected, explain_mismatch(found, expected)
+            self._mismatches[id(found), id(expected)] = known
+        return known[2]
 
     def _misfits(self, literal: literals_pb2.Literal, expected: types_pb2.LiteralType) -> Iterable[tuple[str, str]]:
-        key = expected.SerializeToString()
-        if key not in self._checkers:
-            self._checkers[key] = compile_checker(expected)
-        return self._checkers[key](literal)
+        known = self._checkers.get(id(expected))
+        if known is None:
+            known = self._checkers[id(expected)] = expected, compile_checker(expected)
+        return known[1](literal)
 
 
 def shown(promise: bindings_pb2.OutputReference) -> str:

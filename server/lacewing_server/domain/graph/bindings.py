@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from lacewing.types import ConversionError, compile_checker, literal_at
 from lacewing.v1 import bindings_pb2, interface_pb2, literals_pb2, types_pb2
@@ -25,23 +25,26 @@ class BindingError(Exception):
         self.message = message
 
 
-def promises_of(bindings: Iterable[bindings_pb2.Binding]) -> Iterator[bindings_pb2.OutputReference]:
+def promises_of(bindings: Iterable[bindings_pb2.Binding]) -> list[bindings_pb2.OutputReference]:
     """Every promise in bindings."""
+    found: list[bindings_pb2.OutputReference] = []
     for binding in bindings:
-        if not binding.binding.HasField("scalar"):
-            yield from _promises(binding.binding)
+        data = binding.binding
+        if not data.HasField("scalar"):
+            _collect(data, found)
+    return found
 
 
-def _promises(data: bindings_pb2.BindingData) -> Iterator[bindings_pb2.OutputReference]:
+def _collect(data: bindings_pb2.BindingData, found: list[bindings_pb2.OutputReference]) -> None:
     kind = data.WhichOneof("value")
     if kind == "promise":
-        yield data.promise
+        found.append(data.promise)
     elif kind == "collection":
         for each in data.collection.bindings:
-            yield from _promises(each)
+            _collect(each, found)
     elif kind == "map":
         for each in data.map.bindings.values():
-            yield from _promises(each)
+            _collect(each, found)
 
 
 def path_of(promise: bindings_pb2.OutputReference) -> list[str | int]:
@@ -67,16 +70,11 @@ def resolve(
         variable = variables.get(binding.var)
         literal_type = variable.type if variable is not None else None
         literal = resolved.literals[binding.var]
-        _put(literal, binding.binding, literal_type, give, binding.var)
-        if literal_type is not None and _has_path(binding.binding):
+        has_path = _put(literal, binding.binding, literal_type, give, binding.var)
+        if literal_type is not None and has_path:
             for problem in compile_checker(literal_type)(literal):
                 raise BindingError(binding.var + problem.path, problem.message)
     return resolved
-
-
-def _has_path(data: bindings_pb2.BindingData) -> bool:
-    """Whether a type was not known for certain when the graph was compiled: that of what a record holds."""
-    return not data.HasField("scalar") and any(promise.attr_path for promise in _promises(data))
 
 
 def _put(
@@ -85,13 +83,21 @@ def _put(
     literal_type: types_pb2.LiteralType | None,
     give: Give,
     path: str,
-) -> None:
+) -> bool:
+    """Puts one in its place.
+
+    Returns:
+        Whether its type was not known for certain when the graph was compiled: that of what a record holds.
+    """
+    has_path = False
     kind = data.WhichOneof("value")
     if kind == "promise":
-        given = give(data.promise.node_id, data.promise.var)
-        if data.promise.attr_path:
+        promise = data.promise
+        given = give(promise.node_id, promise.var)
+        if promise.attr_path:
+            has_path = True
             try:
-                given = literal_at(given, path_of(data.promise), literal_type)
+                given = literal_at(given, path_of(promise), literal_type)
             except ConversionError as error:
                 raise BindingError(path, str(error)) from error
         literal.CopyFrom(given)
@@ -106,8 +112,9 @@ def _put(
             if literal_type is not None and literal_type.HasField("collection_type")
             else None
         )
+        literals = literal.collection.literals
         for index, each in enumerate(data.collection.bindings):
-            _put(literal.collection.literals.add(), each, element_type, give, f"{path}[{index}]")
+            has_path |= _put(literals.add(), each, element_type, give, f"{path}[{index}]")
     elif kind == "map":
         literal.map.SetInParent()
         value_type = (
@@ -116,4 +123,5 @@ def _put(
             else None
         )
         for name, each in data.map.bindings.items():
-            _put(literal.map.literals[name], each, value_type, give, f"{path}[{name!r}]")
+            has_path |= _put(literal.map.literals[name], each, value_type, give, f"{path}[{name!r}]")
+    return has_path

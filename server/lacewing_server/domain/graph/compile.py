@@ -9,7 +9,7 @@ nothing that depends on it is judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lacewing.types import ConversionError, explain_mismatch
@@ -24,7 +24,7 @@ from lacewing_server.domain.graph.embedded import Embedded
 from lacewing_server.domain.graph.hints import Hints
 from lacewing_server.domain.graph.nodes_check import Lookup, NodesCheck, Place, places_of
 from lacewing_server.domain.graph.plan import INPUTS, TERMINALS, choices_of
-from lacewing_server.domain.graph.references import complete, references_in
+from lacewing_server.domain.graph.references import Key, complete, key_of, references_in
 from lacewing_server.domain.graph.signatures import Signature, Type, any_of
 
 _ERROR = types_pb2.LiteralType(simple=types_pb2.SIMPLE_TYPE_ERROR)
@@ -61,20 +61,24 @@ class GraphInvalidError(Exception):
         self.problems = problems
 
 
-Known = Mapping[tuple[str, str, str, str], KnownTask]
-"""Registered tasks by project, domain, name and version, which is '' for the one registered last."""
+Known = Mapping[Key, KnownTask]
+"""Registered tasks; the version of a key is '' for the one registered last."""
 
 
 def references(graph: task_pb2.Graph, own: identifiers_pb2.TaskId) -> list[identifiers_pb2.TaskId]:
     """The tasks and workflows that a graph refers to and does not bring along, each once."""
     embedded = Embedded(graph, own, "")
-    found: dict[tuple[str, str, str, str], identifiers_pb2.TaskId] = {}
+    found: dict[Key, identifiers_pb2.TaskId] = {}
     graphs = [(graph.workflow, own), *((each.spec.graph.workflow, each.id) for each in embedded.workflows())]
     for workflow, whose in graphs:
+        seen: set[Key] = set()
         for reference in references_in(workflow):
+            if not reference.name or (key := key_of(reference)) in seen:
+                continue
+            seen.add(key)
             full = complete(reference, whose)
-            if reference.name and embedded.find(full) is None:
-                found[full.project, full.domain, full.name, full.version] = full
+            if embedded.find(full) is None:
+                found[key_of(full)] = full
     return list(found.values())
 
 
@@ -112,7 +116,7 @@ def compile_graph(
     def lookup_for(whose: identifiers_pb2.TaskId) -> Lookup:
         def lookup(reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
             full = complete(reference, whose)
-            found = known.get((full.project, full.domain, full.name, full.version))
+            found = known.get(key_of(full))
             return embedded.find(full) or (found.spec if found is not None else None)
 
         return lookup
@@ -127,10 +131,14 @@ def compile_graph(
     if problems:
         raise GraphInvalidError(problems)
     compiled = task_pb2.Graph(workflow=graph.workflow)
+    meant: dict[Key, identifiers_pb2.TaskId] = {}
     for reference in references_in(compiled.workflow):
-        full = complete(reference, own)
-        found = known.get((full.project, full.domain, full.name, full.version))
-        reference.CopyFrom(full if found is None or embedded.find(full) is not None else found.id)
+        key = key_of(reference)
+        if key not in meant:
+            full = complete(reference, own)
+            found = known.get(key_of(full))
+            meant[key] = full if found is None or embedded.find(full) is not None else found.id
+        reference.CopyFrom(meant[key])
     return CompiledGraph(compiled, embedded.in_order())
 
 
@@ -182,7 +190,7 @@ class _Compiler:
 
     def _find_outputs(self, places: list[Place]) -> None:
         """Finds the outputs of all nodes, in an order in which each comes after what it needs."""
-        needs = {place.node.id: list(self._needs(place)) for place in places}
+        needs = {place.node.id: self._needs(place) for place in places}
         ordered, circle = in_order(needs)
         if circle:
             self._report(f"{self._path}.nodes", f"nodes wait for each other in a circle: {' -> '.join(circle)}")
@@ -195,19 +203,20 @@ class _Compiler:
             if node_id not in self._outputs:  # it is in a circle, or behind one
                 self._outputs[node_id] = _renamed(self._places[node_id].signature.outputs, self._places[node_id].node)
 
-    def _needs(self, place: Place) -> Iterator[str]:
+    def _needs(self, place: Place) -> list[str]:
         """The nodes that must be known before the outputs of a node are: what it waits for or chooses from."""
-        for promise in promises_of(place.node.inputs):
-            if promise.node_id not in TERMINALS:
-                yield promise.node_id
-        yield from place.node.upstream_node_ids
-        yield from (inner.id for inner in choices_of(place.node))
+        promises = promises_of(place.node.inputs)
+        needs = [node_id for promise in promises if (node_id := promise.node_id) not in TERMINALS]
+        needs += place.node.upstream_node_ids
+        if place.target == "branch_node":
+            needs += (inner.id for inner in choices_of(place.node))
+        return needs
 
     def _outputs_of(self, place: Place) -> Mapping[str, Type] | None:
         node = place.node
-        if node.gate_node.HasField("approve"):
+        if place.target == "gate_node" and node.gate_node.HasField("approve"):
             return {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
-        if not node.HasField("branch_node"):
+        if place.target != "branch_node":
             return place.signature.outputs
         alternatives = [self._outputs.get(inner.id) for inner in choices_of(node)]
         given = [each for each in alternatives if each is not None]
@@ -260,7 +269,7 @@ class _Compiler:
 
     def _check_bindings(self, place: Place) -> None:
         node, signature = place.node, place.signature
-        if node.WhichOneof("target") is None:
+        if place.target is None:
             return
 
         def report(path: str, what: str) -> None:
@@ -275,7 +284,7 @@ class _Compiler:
         for index, node_id in enumerate(node.upstream_node_ids):
             if node_id not in TERMINALS and (why := self._unreachable(node_id)):
                 report(f"{place.path}.upstream_node_ids[{index}]", why)
-        if node.HasField("branch_node"):
+        if place.target == "branch_node":
             types = {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
             if_else, path = node.branch_node.if_else, f"{place.path}.branch_node.if_else"
             check_condition(if_else.case.condition, types, f"{path}.case.condition", report, self._nearest)
@@ -285,10 +294,10 @@ class _Compiler:
     def _check_failure_node(self) -> None:
         if not self._workflow.HasField("failure_node"):
             return
-        place = Place(self._workflow.failure_node, f"{self._path}.failure_node", "")
+        node = self._workflow.failure_node
+        place = Place(node, f"{self._path}.failure_node", "", node.WhichOneof("target"))
         self._nodes.check(place)
-        node = place.node
-        if node.WhichOneof("target") not in {None, "task_node", "workflow_node"}:
+        if place.target not in {None, "task_node", "workflow_node"}:
             self._report(place.path, f"node {node.id}: what follows a failure runs a task or a workflow")
             return
         for index, node_id in enumerate(node.upstream_node_ids):

@@ -15,15 +15,16 @@ def in_order(waits_for: Mapping[str, Sequence[str]]) -> tuple[list[str], list[st
         Those that have an order; and if there are others, a circle of them: `a`, `b`, `a` if `a` waits for `b` and `b`
         for `a`.
     """
-    left = {name: sum(each in waits_for for each in set(others)) for name, others in waits_for.items()}
-    followers: dict[str, list[str]] = {name: [] for name in waits_for}
+    left: dict[str, int] = {}
+    followers: dict[str, list[str]] = {}
     for name, others in waits_for.items():
-        for each in set(others):
-            if each in followers:
-                followers[each].append(name)
+        known = [each for each in dict.fromkeys(others) if each in waits_for]
+        left[name] = len(known)
+        for each in known:
+            followers.setdefault(each, []).append(name)
     ordered = [name for name, count in left.items() if not count]
     for name in ordered:  # grows while it is walked
-        for following in followers[name]:
+        for following in followers.get(name, ()):
             left[following] -= 1
             if not left[following]:
                 ordered.append(following)

@@ -11,9 +11,7 @@ from lacewing_server.domain import limits, registration
 from lacewing_server.domain.errors import Violations
 from lacewing_server.domain.graph.binding_check import Report
 from lacewing_server.domain.graph.cycles import in_order
-from lacewing_server.domain.graph.references import complete, references_in
-
-_Key = tuple[str, str, str, str]
+from lacewing_server.domain.graph.references import Key, complete, key_of, references_in
 
 
 class Brought(NamedTuple):
@@ -32,13 +30,13 @@ class Embedded:
     def __init__(self, graph: task_pb2.Graph, own: identifiers_pb2.TaskId, path: str) -> None:
         self._path = path
         self.all = list(_brought(graph, own, path))
-        self._by_id: dict[_Key, Brought] = {}
+        self._by_id: dict[Key, Brought] = {}
         for each in self.all:
-            self._by_id.setdefault(_key(each.id), each)
+            self._by_id.setdefault(key_of(each.id), each)
 
     def find(self, reference: identifiers_pb2.TaskId) -> task_pb2.TaskSpec | None:
         """What a complete reference means, if it is brought along."""
-        found = self._by_id.get(_key(reference))
+        found = self._by_id.get(key_of(reference))
         return found.spec if found is not None else None
 
     def workflows(self) -> Iterator[Brought]:
@@ -54,7 +52,7 @@ class Embedded:
             path = each.path
             if not each.id.version:
                 report(f"{path}.template.id.version", "is required of what a graph brings along")
-            first = self._by_id[_key(each.id)].spec
+            first = self._by_id[key_of(each.id)].spec
             if first is not each.spec and digest_spec(first) != digest_spec(each.spec):
                 report(f"{path}.template.id", f"{each.id.name}@{each.id.version} is brought along twice, and differs")
             size = each.spec.ByteSize()
@@ -78,7 +76,7 @@ class Embedded:
     def _waits(self) -> dict[str, list[str]]:
         return {
             _name(key): [
-                _name(_key(complete(reference, each.id))) for reference in references_in(each.spec.graph.workflow)
+                _name(key_of(complete(reference, each.id))) for reference in references_in(each.spec.graph.workflow)
             ]
             for key, each in self._by_id.items()
         }
@@ -91,10 +89,6 @@ def _brought(graph: task_pb2.Graph, own: identifiers_pb2.TaskId, path: str) -> I
         yield from _brought(spec.graph, each.id, f"{each.path}.graph.tasks")
 
 
-def _key(task: identifiers_pb2.TaskId) -> _Key:
-    return task.project, task.domain, task.name, task.version
-
-
-def _name(key: _Key) -> str:
+def _name(key: Key) -> str:
     project, domain, name, version = key
     return f"{project}/{domain}/{name}@{version}"

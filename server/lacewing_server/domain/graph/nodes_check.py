@@ -13,7 +13,7 @@ from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.graph.binding_check import Report
 from lacewing_server.domain.graph.hints import Nearest
 from lacewing_server.domain.graph.plan import TERMINALS, choices_of
-from lacewing_server.domain.graph.references import reference_of
+from lacewing_server.domain.graph.references import Key, key_of, reference_of
 from lacewing_server.domain.graph.signatures import UNKNOWN, Signature, of_array, of_task
 from lacewing_server.domain.task_version import WORKFLOW
 
@@ -30,24 +30,31 @@ class Place:
     path: str
     branch: str
     """The id of the branch it is inside; '' if it is inside of none."""
+    target: str | None
+    """What it has to do: the name of the field that says it."""
     signature: Signature = UNKNOWN
 
 
 def places_of(workflow: workflow_pb2.WorkflowTemplate, path: str) -> Iterator[Place]:
     """Every node, those inside of branches after these; without the failure node."""
     for index, node in enumerate(workflow.nodes):
-        if node.WhichOneof("target") is not None or node.id not in TERMINALS - {""}:
-            yield from _with_inner(node, f"{path}.nodes[{index}]", "")
+        target = node.WhichOneof("target")
+        place = Place(node, f"{path}.nodes[{index}]", "", target)
+        if target == "branch_node":
+            yield from _with_inner(place)
+        elif target is not None or node.id not in TERMINALS - {""}:
+            yield place
 
 
-def _with_inner(node: workflow_pb2.Node, path: str, branch: str) -> Iterator[Place]:
-    yield Place(node, path, branch)
-    block = f"{path}.branch_node.if_else"
+def _with_inner(place: Place) -> Iterator[Place]:
+    yield place
+    node = place.node
+    block = f"{place.path}.branch_node.if_else"
     places = [f"{block}.case.then_node"]
     places += [f"{block}.other[{index}].then_node" for index in range(len(node.branch_node.if_else.other))]
     places.append(f"{block}.else_node")
-    for inner, place in zip(choices_of(node), places, strict=False):
-        yield from _with_inner(inner, place, node.id)
+    for inner, path in zip(choices_of(node), places, strict=False):
+        yield from _with_inner(Place(inner, path, node.id, inner.WhichOneof("target")))
 
 
 class NodesCheck:
@@ -57,7 +64,7 @@ class NodesCheck:
         self.nearest = nearest
         self._lookup = lookup
         self._report = report
-        self._signatures: dict[tuple[str, str, str, str], Signature | None] = {}
+        self._signatures: dict[Key, Signature | None] = {}
         self._ids: dict[str, str] = {}
         self._signals: dict[str, str] = {}
 
@@ -65,11 +72,12 @@ class NodesCheck:
         """Checks a node, and completes its place."""
         node, path = place.node, place.path
         self._check_id(node, path)
-        target = node.WhichOneof("target")
+        target = place.target
         if target is None:
             self._report(path, f"node {node.id}: has no target: it does nothing")
             return
-        self._check_metadata(node, path, f"node {node.id}")
+        if node.HasField("metadata"):
+            self._check_metadata(node, path, f"node {node.id}")
         self._check_aliases(node, path)
         if target == "gate_node":
             place.signature = self._gate(node, f"{path}.gate_node")
@@ -101,13 +109,15 @@ class NodesCheck:
 
     def _task(self, node: workflow_pb2.Node, path: str, target: str, node_id: str = "") -> Signature:
         """Checks what a node runs; that inside of an array is called by the id of the array."""
+        reference = reference_of(node)
+        signature = self._of(reference) if reference is not None and reference.name else None
+        if signature is not None and target == "task_node" and not node.HasField("metadata"):  # nearly all
+            return signature
         shown_node = f"node {node_id or node.id}"
         place = f"{path}.{target}"
-        reference = reference_of(node)
         if reference is None or not reference.name:
             self._report(place, f"{shown_node}: refers to no task")
             return UNKNOWN
-        signature = self._of(reference)
         shown = f"{reference.name}@{reference.version}" if reference.version else reference.name
         if signature is None:
             self._report(place, f"{shown_node}: there is no task {shown}; register it first, or bring it along")
@@ -131,7 +141,7 @@ class NodesCheck:
             self._report(f"{path}.cacheable", f"{shown_node}: must be false because the task is not idempotent")
 
     def _of(self, reference: identifiers_pb2.TaskId) -> Signature | None:
-        key = (reference.project, reference.domain, reference.name, reference.version)
+        key = key_of(reference)
         if key not in self._signatures:
             spec = self._lookup(reference)
             self._signatures[key] = of_task(spec) if spec is not None else None

@@ -53,8 +53,7 @@ class Plan:
                 self._add(node, None)
         self.by_id = {each.node.id: each.index for each in self.nodes}
         for each in self.nodes:
-            if each.branch is None:
-                ids = dict.fromkeys(_awaited(each.node))
+            if each.branch is None and (ids := _awaited(each.node)):
                 each.upstream = tuple(dict.fromkeys(self.by_id[node_id] for node_id in ids if node_id in self.by_id))
                 for before in each.upstream:
                     self.nodes[before].downstream.append(each.index)
@@ -68,7 +67,8 @@ class Plan:
         assert target is not None
         added = PlanNode(len(self.nodes), node, _KINDS[target], branch)
         self.nodes.append(added)
-        added.inner = tuple(self._add(inner, added.index) for inner in choices_of(node))
+        if target == "branch_node":
+            added.inner = tuple(self._add(inner, added.index) for inner in choices_of(node))
         return added.index
 
 
@@ -87,9 +87,10 @@ def choices_of(node: workflow_pb2.Node) -> Iterator[workflow_pb2.Node]:
             yield block.else_node
 
 
-def _awaited(node: workflow_pb2.Node) -> Iterator[str]:
+def _awaited(node: workflow_pb2.Node) -> list[str]:
     """The ids of what a node waits for, and what the nodes inside of it do."""
-    yield from (promise.node_id for promise in promises_of(node.inputs))
-    yield from node.upstream_node_ids
+    ids = [promise.node_id for promise in promises_of(node.inputs)]
+    ids += node.upstream_node_ids
     for inner in choices_of(node):
-        yield from _awaited(inner)
+        ids += _awaited(inner)
+    return ids

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from lacewing.v1 import execution_pb2, identifiers_pb2, workflow_pb2
 
+Key = tuple[str, str, str, str]
+"""What a reference says: project, domain, name and version."""
+
 
 def reference_of(node: workflow_pb2.Node) -> identifiers_pb2.TaskId | None:
     """The task or workflow that a node runs as one execution, or None: it is a branch, a gate or an array."""
@@ -41,7 +44,10 @@ def _says_anything(node: workflow_pb2.Node) -> bool:
 def references_in(workflow: workflow_pb2.WorkflowTemplate) -> Iterator[identifiers_pb2.TaskId]:
     """Everything that the nodes of a graph refer to, those inside of others and the failure node included."""
     for node in workflow.nodes:
-        yield from _references(node)
+        if (reference := reference_of(node)) is not None:  # nearly all
+            yield reference
+        else:
+            yield from _references(node)
     if workflow.HasField("failure_node"):
         yield from _references(workflow.failure_node)
 
@@ -57,6 +63,11 @@ def _references(node: workflow_pb2.Node) -> Iterator[identifiers_pb2.TaskId]:
         for block in (if_else.case, *if_else.other):
             yield from _references(block.then_node)
         yield from _references(if_else.else_node)
+
+
+def key_of(reference: identifiers_pb2.TaskId) -> Key:
+    """A reference as a key."""
+    return reference.project, reference.domain, reference.name, reference.version
 
 
 def complete(reference: identifiers_pb2.TaskId, own: identifiers_pb2.TaskId) -> identifiers_pb2.TaskId:
