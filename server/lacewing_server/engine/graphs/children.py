@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -64,7 +65,7 @@ class Children:
         # What all have in common. Serialized messages that are joined are the message with the fields of both.
         self._common = execution_pb2.Execution(parent=execution.id, depth=execution.depth + 1).SerializeToString()
         self._found = Found()
-        self._keep_at = 0.0
+        self._kept_at = asyncio.get_running_loop().time()
         self.living: dict[bytes, Child] = {}
         self.retentions: dict[bytes, int] = {}
         """The executions that have ended, and how long each is kept in milliseconds."""
@@ -77,6 +78,7 @@ class Children:
     async def find(self, paths: Sequence[str]) -> None:
         """Looks for executions that there are already: the graph's own, and what it takes over from others."""
         self._found = await find(self._store, self._parent, paths)
+        self._kept_at = -math.inf  # What has ended may have done so long ago.
 
     async def begin(
         self,
@@ -160,9 +162,9 @@ class Children:
 
     async def keep(self, now: float) -> None:
         """Keeps what has ended for another time of its retention, from time to time: the graph may still need it."""
-        if now < self._keep_at:
+        if now < self._kept_at + min(self.retentions.values(), default=_KEEP_MS) / 1000 / 3:
             return
-        self._keep_at = now + min(self.retentions.values(), default=_KEEP_MS) / 1000 / 3
+        self._kept_at = now
         await asyncio.gather(
             *(
                 self._store.call("PEXPIRE", self._store.keys.execution(execution_id), retention)
