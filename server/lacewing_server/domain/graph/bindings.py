@@ -24,6 +24,10 @@ class BindingError(Exception):
         self.path = path
         self.message = message
 
+    def under(self, step: str) -> BindingError:
+        """The same, seen from one step further out."""
+        return BindingError(step + self.path, self.message)
+
 
 def promises_of(bindings: Iterable[bindings_pb2.Binding]) -> list[bindings_pb2.OutputReference]:
     """Every promise in bindings."""
@@ -66,14 +70,22 @@ def resolve(
         BindingError: A way into a value leads nowhere, or a value is not of its variable's type.
     """
     resolved = literals_pb2.LiteralMap()
+    literals = resolved.literals
     for binding in bindings:
-        variable = variables.get(binding.var)
+        name, data = binding.var, binding.binding
+        literal = literals[name]
+        if data.HasField("scalar"):  # nearly all
+            literal.scalar.CopyFrom(data.scalar)
+            continue
+        variable = variables.get(name)
         literal_type = variable.type if variable is not None else None
-        literal = resolved.literals[binding.var]
-        has_path = _put(literal, binding.binding, literal_type, give, binding.var)
+        try:
+            has_path = _put(literal, data, literal_type, give)
+        except BindingError as error:
+            raise error.under(name) from error
         if literal_type is not None and has_path:
             for problem in compile_checker(literal_type)(literal):
-                raise BindingError(binding.var + problem.path, problem.message)
+                raise BindingError(name + problem.path, problem.message)
     return resolved
 
 
@@ -82,26 +94,26 @@ def _put(
     data: bindings_pb2.BindingData,
     literal_type: types_pb2.LiteralType | None,
     give: Give,
-    path: str,
 ) -> bool:
-    """Puts one in its place.
+    """Makes an empty literal what a binding comes to.
 
     Returns:
         Whether its type was not known for certain when the graph was compiled: that of what a record holds.
     """
-    has_path = False
     kind = data.WhichOneof("value")
     if kind == "promise":
         promise = data.promise
         given = give(promise.node_id, promise.var)
-        if promise.attr_path:
-            has_path = True
-            try:
-                given = literal_at(given, path_of(promise), literal_type)
-            except ConversionError as error:
-                raise BindingError(path, str(error)) from error
-        literal.CopyFrom(given)
-    elif kind == "scalar":
+        if not promise.attr_path:
+            literal.CopyFrom(given)
+            return False
+        try:
+            literal.CopyFrom(literal_at(given, path_of(promise), literal_type))
+        except ConversionError as error:
+            raise BindingError("", str(error)) from error
+        return True
+    has_path = False
+    if kind == "scalar":
         literal.scalar.CopyFrom(data.scalar)
     elif kind == "offloaded_metadata":
         literal.offloaded_metadata.CopyFrom(data.offloaded_metadata)
@@ -114,7 +126,10 @@ def _put(
         )
         literals = literal.collection.literals
         for index, each in enumerate(data.collection.bindings):
-            has_path |= _put(literals.add(), each, element_type, give, f"{path}[{index}]")
+            try:
+                has_path |= _put(literals.add(), each, element_type, give)
+            except BindingError as error:
+                raise error.under(f"[{index}]") from error
     elif kind == "map":
         literal.map.SetInParent()
         value_type = (
@@ -123,5 +138,8 @@ def _put(
             else None
         )
         for name, each in data.map.bindings.items():
-            has_path |= _put(literal.map.literals[name], each, value_type, give, f"{path}[{name!r}]")
+            try:
+                has_path |= _put(literal.map.literals[name], each, value_type, give)
+            except BindingError as error:
+                raise error.under(f"[{name!r}]") from error
     return has_path

@@ -22,6 +22,7 @@ _KINDS: Final = {
     "gate_node": _Kind.KIND_GATE,
     "array_node": _Kind.KIND_ARRAY,
 }
+_EXECUTIONS: Final = frozenset({_Kind.KIND_TASK, _Kind.KIND_WORKFLOW})
 
 
 @dataclass(slots=True)
@@ -39,6 +40,11 @@ class PlanNode:
     """The nodes that wait for it."""
     inner: tuple[int, ...] = ()
     """Of a branch, the nodes it chooses from, in order: case, others, else."""
+
+    @property
+    def is_execution(self) -> bool:
+        """Whether it runs a task or a workflow, as one execution."""
+        return self.kind in _EXECUTIONS
 
 
 class Plan:

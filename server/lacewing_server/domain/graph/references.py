@@ -23,7 +23,7 @@ def reference_of(node: workflow_pb2.Node) -> identifiers_pb2.TaskId | None:
 def overrides_of(node: workflow_pb2.Node) -> execution_pb2.NodeOverrides | None:
     """What a node says instead of its task, if anything; of an array, what it says for its elements."""
     sayers = (node, node.array_node.node) if node.HasField("array_node") else (node,)
-    if not any(map(_says_anything, sayers)):  # nearly all
+    if not any(map(_says_anything, sayers)):
         return None
     overrides = execution_pb2.NodeOverrides()
     for each in sayers:
@@ -38,7 +38,9 @@ def overrides_of(node: workflow_pb2.Node) -> execution_pb2.NodeOverrides | None:
 
 
 def _says_anything(node: workflow_pb2.Node) -> bool:
-    return node.task_node.HasField("overrides") or any(field.name != "name" for field, _ in node.metadata.ListFields())
+    if node.task_node.HasField("overrides"):
+        return True
+    return node.HasField("metadata") and any(field.name != "name" for field, _ in node.metadata.ListFields())
 
 
 def references_in(workflow: workflow_pb2.WorkflowTemplate) -> Iterator[identifiers_pb2.TaskId]:

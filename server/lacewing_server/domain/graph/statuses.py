@@ -49,7 +49,7 @@ def summary_of(nodes: bytearray, arrays: Mapping[int, bytearray]) -> execution_p
 def paths_of(plan: Plan, journal: Mapping[str, bytes]) -> Iterator[str]:
     """The paths of all nodes and elements that may have an execution."""
     for node in (*plan.nodes, *([plan.failure] if plan.failure is not None else [])):
-        if reference_of(node.node) is not None:
+        if node.is_execution:
             yield node.node.id
         elif (width := journal.get(f"width:{node.node.id}")) is not None:
             yield from (f"{node.node.id}/{element}" for element in range(int(width)))

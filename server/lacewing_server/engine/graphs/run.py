@@ -16,7 +16,6 @@ from lacewing_server.domain.graph.arrays import Array, ArrayError
 from lacewing_server.domain.graph.bindings import BindingError
 from lacewing_server.domain.graph.conditions import ConditionError
 from lacewing_server.domain.graph.plan import Plan, PlanNode
-from lacewing_server.domain.graph.references import reference_of
 from lacewing_server.domain.graph.run import Run
 from lacewing_server.domain.graph.statuses import END_STATES, paths_of, summary_of
 from lacewing_server.domain.record import ExecutionRecord
@@ -157,7 +156,7 @@ class GraphRun:
             return self._held.popleft()
         while self._run.has_ready:
             index = self._run.begin()
-            if reference_of(self._plan.nodes[index].node) is None:
+            if not self._plan.nodes[index].is_execution:
                 return index, None
             if self._working < self._most:
                 self._working += 1
@@ -182,7 +181,7 @@ class GraphRun:
         node = self._plan.nodes[index]
         while True:
             try:
-                if element is not None or reference_of(node.node) is not None:
+                if element is not None or node.is_execution:
                     await self._begin_execution(node, element)
                 else:
                     await self._begin_other(node)
@@ -346,7 +345,7 @@ class GraphRun:
                 raise
             _log.warning("could not note that node %s of %s failed: %s", path, self.record.name, refusal)
         if element is None:
-            if reference_of(node.node) is not None:
+            if node.is_execution:
                 self._working -= 1
             await self._fail(node, path, _FAILED, None, error)
             return

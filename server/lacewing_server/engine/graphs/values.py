@@ -54,17 +54,21 @@ class Values:
         """
         bindings = list(bindings)
         outputs: dict[str, literals_pb2.LiteralMap] = {}
-        given: dict[tuple[str, str], literals_pb2.Literal] = {}
+        opened: dict[tuple[str, str], literals_pb2.Literal] = {}
+        """Those that a way leads into."""
         for promise in promises_of(bindings):
             node_id = promise.node_id
             if node_id not in outputs:
                 is_input = node_id in _INPUTS
                 outputs[node_id] = self._inputs if is_input else await self._outputs(self._plan.by_id[node_id])
-            literal = outputs[node_id].literals[promise.var]
             if promise.attr_path:
-                literal = await self._blobs.opened(literal)
-            given[node_id, promise.var] = literal
-        return resolve(bindings, variables, lambda node_id, name: given[node_id, name])
+                opened[node_id, promise.var] = await self._blobs.opened(outputs[node_id].literals[promise.var])
+
+        def give(node_id: str, name: str) -> literals_pb2.Literal:
+            whole = opened.get((node_id, name)) if opened else None
+            return outputs[node_id].literals[name] if whole is None else whole
+
+        return resolve(bindings, variables, give)
 
     async def opened(self, inputs: literals_pb2.LiteralMap, names: Iterable[str]) -> literals_pb2.LiteralMap:
         """The same values, those with these names not as references to where they are kept."""
