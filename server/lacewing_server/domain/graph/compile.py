@@ -171,7 +171,7 @@ class _Compiler:
             return
         for place in places:
             self._nodes.check(place)
-            self._places.setdefault(place.node.id, place)
+            self._places.setdefault(place.id, place)
         self._find_outputs(places)
         for place in places:
             self._check_bindings(place)
@@ -190,24 +190,27 @@ class _Compiler:
 
     def _find_outputs(self, places: list[Place]) -> None:
         """Finds the outputs of all nodes, in an order in which each comes after what it needs."""
-        needs = {place.node.id: self._needs(place) for place in places}
+        needs = {place.id: self._needs(place) for place in places}
         ordered, circle = in_order(needs)
         if circle:
             self._report(f"{self._path}.nodes", f"nodes wait for each other in a circle: {' -> '.join(circle)}")
         for node_id in ordered:
             place = self._places[node_id]
             outputs = self._outputs_of(place)
-            self._check_aliases(place, outputs)
-            self._outputs[node_id] = _renamed(outputs, place.node)
+            if place.node.output_aliases:
+                self._check_aliases(place, outputs)
+                outputs = _renamed(outputs, place.node)
+            self._outputs[node_id] = outputs
         for node_id in needs:
             if node_id not in self._outputs:  # it is in a circle, or behind one
                 self._outputs[node_id] = _renamed(self._places[node_id].signature.outputs, self._places[node_id].node)
 
     def _needs(self, place: Place) -> list[str]:
         """The nodes that must be known before the outputs of a node are: what it waits for or chooses from."""
-        promises = promises_of(place.node.inputs)
+        promises = promises_of(place.inputs)
         needs = [node_id for promise in promises if (node_id := promise.node_id) not in TERMINALS]
-        needs += place.node.upstream_node_ids
+        if upstream := place.node.upstream_node_ids:
+            needs += upstream
         if place.target == "branch_node":
             needs += (inner.id for inner in choices_of(place.node))
         return needs
@@ -215,7 +218,7 @@ class _Compiler:
     def _outputs_of(self, place: Place) -> Mapping[str, Type] | None:
         node = place.node
         if place.target == "gate_node" and node.gate_node.HasField("approve"):
-            return {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
+            return {each.var: self._bindings.type_of(each.binding) for each in place.inputs}
         if place.target != "branch_node":
             return place.signature.outputs
         alternatives = [self._outputs.get(inner.id) for inner in choices_of(node)]
@@ -228,7 +231,7 @@ class _Compiler:
 
     def _check_aliases(self, place: Place, outputs: Mapping[str, Type] | None) -> None:
         aliases = place.node.output_aliases
-        if outputs is None or not aliases:
+        if outputs is None:
             return
         renamed = {each.var for each in aliases}
         for index, each in enumerate(aliases):
@@ -278,14 +281,16 @@ class _Compiler:
         inputs = signature.inputs
         if inputs is None and signature.outputs is not None:
             inputs = {}
-        bound = self._bindings.all(node.inputs, inputs, f"{place.path}.inputs", report, what="input")
-        for name in sorted(signature.required - bound):
-            report(f"{place.path}.inputs", f"the input {name} is not bound")
-        for index, node_id in enumerate(node.upstream_node_ids):
-            if node_id not in TERMINALS and (why := self._unreachable(node_id)):
-                report(f"{place.path}.upstream_node_ids[{index}]", why)
+        bound = self._bindings.all(place.inputs, inputs, f"{place.path}.inputs", report, what="input")
+        if not signature.required <= bound:
+            for name in sorted(signature.required - bound):
+                report(f"{place.path}.inputs", f"the input {name} is not bound")
+        if upstream := node.upstream_node_ids:
+            for index, node_id in enumerate(upstream):
+                if node_id not in TERMINALS and (why := self._unreachable(node_id)):
+                    report(f"{place.path}.upstream_node_ids[{index}]", why)
         if place.target == "branch_node":
-            types = {each.var: self._bindings.type_of(each.binding) for each in node.inputs}
+            types = {each.var: self._bindings.type_of(each.binding) for each in place.inputs}
             if_else, path = node.branch_node.if_else, f"{place.path}.branch_node.if_else"
             check_condition(if_else.case.condition, types, f"{path}.case.condition", report, self._nearest)
             for index, block in enumerate(if_else.other):
@@ -295,7 +300,7 @@ class _Compiler:
         if not self._workflow.HasField("failure_node"):
             return
         node = self._workflow.failure_node
-        place = Place(node, f"{self._path}.failure_node", "", node.WhichOneof("target"))
+        place = Place(node, f"{self._path}.failure_node", "")
         self._nodes.check(place)
         if place.target not in {None, "task_node", "workflow_node"}:
             self._report(place.path, f"node {node.id}: what follows a failure runs a task or a workflow")
@@ -306,7 +311,7 @@ class _Compiler:
                     f"{place.path}.upstream_node_ids[{index}]",
                     f"node {node.id}: waits for no other node: it runs when the graph has failed",
                 )
-        for promise in promises_of(node.inputs):
+        for promise in promises_of(place.inputs):
             if promise.node_id not in INPUTS:
                 self._report(
                     f"{place.path}.inputs",

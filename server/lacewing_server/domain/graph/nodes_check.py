@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from lacewing.types import ConversionError, compile_checker
@@ -22,27 +21,38 @@ Lookup = Callable[[identifiers_pb2.TaskId], task_pb2.TaskSpec | None]
 _TEN_YEARS_MS: Final = limits.DURATION_MAX_SECONDS * 1_000
 
 
-@dataclass(slots=True)
 class Place:
-    """A node and where it is."""
+    """A node and where it is. What is often asked of a node is read once: each look into a message costs time.
 
-    node: workflow_pb2.Node
-    path: str
-    branch: str
-    """The id of the branch it is inside; '' if it is inside of none."""
-    target: str | None
-    """What it has to do: the name of the field that says it."""
-    signature: Signature = UNKNOWN
+    Attributes:
+        node: The node.
+        path: Where it is.
+        branch: The id of the branch it is inside; '' if it is inside of none.
+        id: Its id.
+        target: What it has to do: the name of the field that says it.
+        inputs: What is bound to its inputs.
+        signature: What it takes and gives, once it has been checked by itself.
+    """
+
+    __slots__ = ("branch", "id", "inputs", "node", "path", "signature", "target")
+
+    def __init__(self, node: workflow_pb2.Node, path: str, branch: str) -> None:
+        self.node = node
+        self.path = path
+        self.branch = branch
+        self.id = node.id
+        self.target = node.WhichOneof("target")
+        self.inputs = list(node.inputs)
+        self.signature = UNKNOWN
 
 
 def places_of(workflow: workflow_pb2.WorkflowTemplate, path: str) -> Iterator[Place]:
     """Every node, those inside of branches after these; without the failure node."""
     for index, node in enumerate(workflow.nodes):
-        target = node.WhichOneof("target")
-        place = Place(node, f"{path}.nodes[{index}]", "", target)
-        if target == "branch_node":
+        place = Place(node, f"{path}.nodes[{index}]", "")
+        if place.target == "branch_node":
             yield from _with_inner(place)
-        elif target is not None or node.id not in TERMINALS - {""}:
+        elif place.target is not None or place.id not in TERMINALS - {""}:
             yield place
 
 
@@ -54,7 +64,7 @@ def _with_inner(place: Place) -> Iterator[Place]:
     places += [f"{block}.other[{index}].then_node" for index in range(len(node.branch_node.if_else.other))]
     places.append(f"{block}.else_node")
     for inner, path in zip(choices_of(node), places, strict=False):
-        yield from _with_inner(Place(inner, path, node.id, inner.WhichOneof("target")))
+        yield from _with_inner(Place(inner, path, place.id))
 
 
 class NodesCheck:
@@ -71,14 +81,15 @@ class NodesCheck:
     def check(self, place: Place) -> None:
         """Checks a node, and completes its place."""
         node, path = place.node, place.path
-        self._check_id(node, path)
+        self._check_id(place.id, path)
         target = place.target
         if target is None:
             self._report(path, f"node {node.id}: has no target: it does nothing")
             return
         if node.HasField("metadata"):
             self._check_metadata(node, path, f"node {node.id}")
-        self._check_aliases(node, path)
+        if node.output_aliases:
+            self._check_aliases(node, path)
         if target == "gate_node":
             place.signature = self._gate(node, f"{path}.gate_node")
         elif target == "array_node":
@@ -89,8 +100,7 @@ class NodesCheck:
         else:
             place.signature = self._task(node, path, target)
 
-    def _check_id(self, node: workflow_pb2.Node, path: str) -> None:
-        node_id = node.id
+    def _check_id(self, node_id: str, path: str) -> None:
         if not node_id:
             self._report(f"{path}.id", "is required")
         elif node_id in TERMINALS:

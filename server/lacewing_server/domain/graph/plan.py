@@ -96,7 +96,8 @@ def choices_of(node: workflow_pb2.Node) -> Iterator[workflow_pb2.Node]:
 def _awaited(node: workflow_pb2.Node) -> list[str]:
     """The ids of what a node waits for, and what the nodes inside of it do."""
     ids = [promise.node_id for promise in promises_of(node.inputs)]
-    ids += node.upstream_node_ids
+    if upstream := node.upstream_node_ids:
+        ids += upstream
     for inner in choices_of(node):
         ids += _awaited(inner)
     return ids
