@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
@@ -438,4 +437,4 @@ def _named(task: TaskReference, args: tuple[Any, ...], inputs: Mapping[str, Any]
         return inputs
     if not isinstance(task, Task):
         raise TypeError("the inputs of a task that is only named are given by name")
-    return inspect.signature(task.function).bind(*args, **inputs).arguments
+    return task.interface.bind(args, inputs)
