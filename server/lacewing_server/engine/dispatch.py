@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from lacewing.v1 import execution_pb2, worker_service_pb2
@@ -19,6 +21,7 @@ from lacewing_server.domain.offers import GraphOffer, Offer, QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.doubts import Doubts
+from lacewing_server.engine.placing import Placing
 from lacewing_server.engine.turns import Turns
 from lacewing_server.store.redis.store import Store
 
@@ -63,6 +66,11 @@ class Dispatch:
         self._bounded: dict[bytes, asyncio.TimerHandle] = {}
         """Queues that hold work which a bound of the task or project keeps from starting, and when to ask again."""
         self._turns = Turns()
+        self._coming = 1
+        """How many executions are about to be created at once."""
+        self._places: dict[bytes, Iterator[Session]] = {}
+        """By queue, where these go, if they are more than one."""
+        self._placing = Placing()
         self._claiming: dict[bytes, asyncio.Task[None]] = {}
         self.leases: dict[bytes, Session] = {}
         self.doubts = Doubts(store, attempts)
@@ -155,14 +163,28 @@ class Dispatch:
         """Whether a bound of task or project keeps what a queue holds from starting, as far as this server knows."""
         return queue_ref in self._bounded
 
+    @contextmanager
+    def together(self, count: int) -> Iterator[None]:
+        """Within it so many executions are created at once: they are placed with each other in mind."""
+        self._coming = count
+        try:
+            yield
+        finally:
+            self._coming = 1
+            self._places.clear()
+
     def reserve(self, queue_ref: bytes) -> Session | None:
         """Takes one credit for an execution that is about to be created, if that may jump the queue's round trip."""
         if queue_ref in self._nonempty or queue_ref in self._bounded:
             return None
-        session = self._richest(queue_ref)
-        if session is not None:
-            session.credit -= 1
-        return session
+        sessions = self._offers.get(queue_ref, ())
+        if self._coming == 1:
+            return self._placing.of_one(sessions)
+        places = self._places.get(queue_ref)
+        if places is None:
+            now = asyncio.get_running_loop().time()
+            places = self._places[queue_ref] = self._placing.of_many(queue_ref, self._coming, sessions, now)
+        return next(places, None)
 
     def release(self, session: Session) -> None:
         """Gives a reserved credit back."""
@@ -211,15 +233,11 @@ class Dispatch:
         if session is not None and session.open:
             session.on_revoke(token, reason)
 
-    def _richest(self, queue_ref: bytes) -> Session | None:
-        best: Session | None = None
-        for session in self._offers.get(queue_ref, ()):
-            if session.credit > 0 and (best is None or session.credit > best.credit):
-                best = session
-        return best
+    def _has_credit(self, queue_ref: bytes) -> bool:
+        return any(session.credit > 0 for session in self._offers.get(queue_ref, ()))
 
     def _pump(self, queue_ref: bytes) -> None:
-        if queue_ref not in self._claiming and self._richest(queue_ref) is not None:
+        if queue_ref not in self._claiming and self._has_credit(queue_ref):
             task = asyncio.create_task(self._claim(queue_ref))
             self._claiming[queue_ref] = task
             task.add_done_callback(lambda _: self._claimed(queue_ref))
@@ -231,11 +249,11 @@ class Dispatch:
 
     async def _claim(self, queue_ref: bytes) -> None:
         slots: list[Session] = []
-        share = self._share(queue_ref) if self._richest(queue_ref) is not None else 0
-        while len(slots) < share and (session := self._richest(queue_ref)) is not None:
+        share = self._share(queue_ref) if self._has_credit(queue_ref) else 0
+        for session in islice(self._placing.of_unknown(self._offers.get(queue_ref, ())), share):
             if slots and session.unary_lease != slots[0].unary_lease:
+                session.credit += 1
                 break
-            session.credit -= 1
             slots.append(session)
         if not slots:
             return

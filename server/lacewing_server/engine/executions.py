@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -60,6 +61,10 @@ class Executions:
         """
         self._shutdown.refuse()
         return Creating(self.creator, request, record_hit=record_hit, terms=terms)
+
+    def together(self, count: int) -> AbstractContextManager[None]:
+        """Within it so many executions are begun at once."""
+        return self._dispatch.together(count)
 
     async def create(self, request: ExecuteRequest, *, record_hit: bool, terms: Terms = NO_TERMS) -> Admitted:
         """Accepts a request, or answers it from the cache.

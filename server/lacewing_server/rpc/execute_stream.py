@@ -92,11 +92,12 @@ class ExecuteStream:
             self._tags.add(item.tag)
         self._unanswered += len(items)
         begun: list[tuple[_Item, Creating]] = []
-        for item in items:
-            try:
-                begun.append((item, self._executions.begin(item.request, record_hit=item.request.record_hit)))
-            except Exception as error:  # noqa: BLE001 - the boundary of an item
-                self._refuse(item, error)
+        with self._executions.together(len(items)):
+            for item in items:
+                try:
+                    begun.append((item, self._executions.begin(item.request, record_hit=item.request.record_hit)))
+                except Exception as error:  # noqa: BLE001 - the boundary of an item
+                    self._refuse(item, error)
         _spawn(self._admit(begun), self._tasks)
 
     async def _admit(self, begun: Sequence[tuple[_Item, Creating]]) -> None:
