@@ -30,8 +30,9 @@ from lacewing_server.store.redis.transitions import owner_guard
 
 _log = logging.getLogger(__name__)
 
-_RESULTS_SECONDS: Final = 0.02
-"""How long it may wait to be said that a completion was taken: nobody waits for it; the next lease takes it along."""
+_RESULTS_SECONDS: Final = 0.1
+"""How long it waits to be said that a completion was taken, and at most twice as long: the next lease takes it along,
+and who waits for it is only a worker that drains, to which it is said at once."""
 
 
 class _Outbox:
@@ -42,6 +43,8 @@ class _Outbox:
         self.message = pb.WorkResponse()
         self.changed = asyncio.Event()
         self.ended = False
+        self.has_old_results = False
+        """Whether some of the results in the message were there when it was last looked for them."""
         self.failure: DomainError | None = None
         self.told: set[str] = set()
 
@@ -235,11 +238,11 @@ class WorkStreams:
         for completion in request.completions:
             begun = completion.token, self._record(completion)
             if isinstance(begun[1], asyncio.Future):  # takes longer than the others, and goes on by itself
-                self._spawn(self._report([begun], outbox), str(id(session)))
+                self._spawn(self._report([begun], session, outbox), str(id(session)))
             else:
                 together.append(begun)
         if together:
-            self._spawn(self._report(together, outbox), str(id(session)))
+            self._spawn(self._report(together, session, outbox), str(id(session)))
         for heartbeat in request.heartbeats:
             if heartbeat.token in session.leases:
                 if heartbeat.HasField("progress"):
@@ -248,25 +251,33 @@ class WorkStreams:
                 session.on_revoke(heartbeat.token, pb.Revocation.REASON_LOST)
         if request.HasField("drain"):
             session.draining, session.credit = True, 0
+            outbox.changed.set()
         elif request.credit and not session.draining:
             self._dispatch.grant(session, request.credit)
 
-    async def _report(self, begun: Iterable[tuple[bytes, Awaitable[None]]], outbox: _Outbox) -> None:
+    async def _report(self, begun: Iterable[tuple[bytes, Awaitable[None]]], session: Session, outbox: _Outbox) -> None:
         for token, recording in begun:
             result = await self._taken(token, recording)
             # Only now: while the result was awaited, the message may have been sent and replaced.
             outbox.message.results.append(result)
-            if result.HasField("error"):
+            if session.draining or result.HasField("error"):
                 outbox.changed.set()
             elif self._results_timer is None:
-                loop = asyncio.get_running_loop()
-                self._results_timer = loop.call_later(_RESULTS_SECONDS, self._send_results)
+                self._look_later()
+
+    def _look_later(self) -> None:
+        self._results_timer = asyncio.get_running_loop().call_later(_RESULTS_SECONDS, self._send_results)
 
     def _send_results(self) -> None:
+        """Sends the results that no lease has taken along since it was last looked for them."""
         self._results_timer = None
         for outbox in self._outboxes.values():
-            if outbox.message.results:
+            if outbox.has_old_results:
                 outbox.changed.set()
+            elif outbox.message.results:
+                outbox.has_old_results = True
+                if self._results_timer is None:
+                    self._look_later()
 
     async def _attach(self, token: bytes, session: Session, outbox: _Outbox) -> None:
         parts = identity.split_token(token)
@@ -289,6 +300,7 @@ class WorkStreams:
 
     async def _compose(self, outbox: _Outbox) -> pb.WorkResponse:
         message, outbox.message = outbox.message, pb.WorkResponse()
+        outbox.has_old_results = False
         count = fitting(len(record.inputs) for record in outbox.leases)
         records, outbox.leases = outbox.leases[:count], outbox.leases[count:]
         if outbox.leases:
