@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from lacewing.types import InterfaceChecker, digest_interface, digest_literal_map
-from lacewing.v1 import execution_pb2, identifiers_pb2, interface_pb2, literals_pb2, project_pb2, task_pb2
+from lacewing.v1 import (
+    execution_pb2,
+    identifiers_pb2,
+    interface_pb2,
+    literals_pb2,
+    project_pb2,
+    task_pb2,
+    worker_service_pb2,
+)
 from lacewing_server.domain import identity, names
 from lacewing_server.domain.durations import milliseconds
 
@@ -16,6 +24,14 @@ CACHE_MAX_DEFAULT: Final = 1 << 30
 QUEUE_DEFAULT: Final = "default"
 WORKFLOW: Final = "workflow"
 """The type of tasks that are a graph, which servers run."""
+_A_NAME: Final = identity.execution_name(bytes(identity.ID_BYTES))
+UNNAMED: Final = (
+    execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=_A_NAME))
+    .SerializeToString()
+    .removesuffix(_A_NAME.encode())
+)
+"""A serialized ``Execution`` but for its name, which was given none: all such names are equally long."""
+NAME_END: Final = len(UNNAMED) + len(_A_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,9 @@ class ReadyTask:
         self.output_variables: interface_pb2.VariableMap = template.interface.outputs
         self.inputs = InterfaceChecker(self.input_variables, spec.default_inputs, root="inputs")
         self.outputs = InterfaceChecker(self.output_variables, root="outputs")
+        nothing = literals_pb2.LiteralMap()
+        self.has_defaults = self.inputs.complete(nothing) is not nothing
+        """Whether inputs that were left out have a value."""
         self.max_failures = template.metadata.retries.retries + 1
         self.max_losses = policy.max_losses if policy.HasField("max_losses") else defaults.max_losses
         self.attempt_timeout = milliseconds(template.metadata.timeout) or defaults.attempt_timeout
@@ -93,6 +112,13 @@ class ReadyTask:
         self.cache_version = template.metadata.discovery_version
         self.cache_ttl = milliseconds(policy.cache.ttl) or defaults.cache_ttl
         self.cache_max = defaults.cache_max
+        own_id.name = _A_NAME
+        own_lease = worker_service_pb2.Lease(task=task_id)
+        own_lease.attempt_timeout.FromMilliseconds(self.attempt_timeout)
+        named = worker_service_pb2.Lease(execution=own_id).SerializeToString()
+        self.lease = own_lease.SerializeToString() + named.removesuffix(_A_NAME.encode())
+        """What leases of executions that have nothing of their own but a generated name have in common: a serialized
+        ``Lease`` but for that name."""
         self.is_workflow = template.type == WORKFLOW
         self.max_parallelism = policy.max_parallelism
         self.audit_rate = policy.cache.audit_rate if self.cached else 0.0

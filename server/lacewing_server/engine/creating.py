@@ -13,7 +13,7 @@ from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import GRAPHS
 from lacewing_server.domain.record import FILLS_CACHE, GRAPH, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
-from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.domain.task_version import UNNAMED, ReadyTask
 from lacewing_server.engine.admission import PRIORITY_FLAGS, Admission
 from lacewing_server.engine.blobs import Blobs, mention_blobs
 from lacewing_server.engine.dispatch import Dispatch, Session
@@ -33,13 +33,6 @@ _HIT: Final = execution_pb2.CacheInfo.STATUS_HIT
 _MISS: Final = execution_pb2.CacheInfo.STATUS_MISS
 _DISABLED: Final = execution_pb2.CacheInfo.STATUS_DISABLED
 _Status = execution_pb2.CacheInfo.Status
-_A_NAME: Final = identity.execution_name(bytes(identity.ID_BYTES))
-_UNNAMED: Final = (
-    execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=_A_NAME))
-    .SerializeToString()
-    .removesuffix(_A_NAME.encode())
-)
-"""A serialized ``Execution`` but for its name, which was given none: all such names are equally long."""
 ExecuteRequest = execution_service_pb2.ExecuteRequest
 
 
@@ -344,7 +337,7 @@ class Creating:
         if request.name:
             meta = execution_pb2.Execution(id=identifiers_pb2.ExecutionId(name=name)).SerializeToString() + task.meta
         else:
-            meta = (_UNNAMED + name.encode() if name else b"") + task.meta
+            meta = (UNNAMED + name.encode() if name else b"") + task.meta
         bound = request.max_parallelism or task.max_parallelism
         if bound or mode != execution_pb2.CACHE_MODE_USE or request.labels:
             own = execution_pb2.Execution(labels=request.labels, max_parallelism=bound)

@@ -4,43 +4,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
-from lacewing.v1 import worker_service_pb2
+from lacewing._wire import part
+from lacewing.v1 import literals_pb2, worker_service_pb2
 from lacewing_server.domain import identity
 from lacewing_server.domain.offers import Offer
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.domain.task_version import ReadyTask
+from lacewing_server.domain.task_version import NAME_END, UNNAMED, ReadyTask
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.tasks import Tasks
 
+_INPUTS: Final = worker_service_pb2.Lease.INPUTS_FIELD_NUMBER
 
-def fill_lease(lease: worker_service_pb2.Lease, record: ExecutionRecord, task: ReadyTask) -> None:
-    """Makes an empty message the one that grants a lease; defaults of inputs are filled in."""
+
+def packed_lease(record: ExecutionRecord, task: ReadyTask) -> bytes:
+    """The message that grants a lease, serialized; defaults of inputs are filled in."""
+    lease = worker_service_pb2.Lease(
+        token=identity.lease_token(record.id, record.nonce),
+        attempt=record.attempt,
+        idempotency_key=identity.idempotency_key(record.id, record.create_ms),
+    )
+    if record.deadline_ms:
+        lease.deadline.FromMilliseconds(record.deadline_ms)
+    if record.lease_expire_ms:
+        lease.expire_time.FromMilliseconds(record.lease_expire_ms)
+    meta, common = record.meta, b""
+    # Nearly all executions have nothing of their own but what is above, a generated name, and inputs that are complete.
+    if meta.startswith(UNNAMED) and meta[NAME_END:] == task.meta and record.attempt_timeout == task.attempt_timeout:
+        common = task.lease + meta[len(UNNAMED) : NAME_END]
+    else:
+        _describe(lease, record)
+    inputs = record.inputs
+    if task.has_defaults:
+        inputs = task.inputs.complete(literals_pb2.LiteralMap.FromString(inputs)).SerializeToString()
+    # Serialized messages that are joined are the message with the fields of all.
+    return common + lease.SerializeToString() + part(_INPUTS, inputs)
+
+
+def _describe(lease: worker_service_pb2.Lease, record: ExecutionRecord) -> None:
     execution = record.execution
-    lease.token = identity.lease_token(record.id, record.nonce)
     lease.execution.CopyFrom(execution.id)
-    lease.task.CopyFrom(task.id)
-    lease.attempt = record.attempt
-    lease.idempotency_key = identity.idempotency_key(record.id, record.create_ms)
-    inputs = lease.inputs
-    inputs.MergeFromString(record.inputs)
-    completed = task.inputs.complete(inputs)
-    if completed is not inputs:
-        inputs.CopyFrom(completed)
-    timeout = lease.attempt_timeout
-    timeout.seconds, timeout.nanos = record.attempt_timeout // 1_000, record.attempt_timeout % 1_000 * 1_000_000
+    lease.task.CopyFrom(execution.task)
+    lease.attempt_timeout.FromMilliseconds(record.attempt_timeout)
     if execution.HasField("overrides"):
         overrides = execution.overrides
         if overrides.HasField("task"):
             lease.overrides.CopyFrom(overrides.task)
         lease.config.update(overrides.metadata.config)
-    if record.deadline_ms:
-        lease.deadline.FromMilliseconds(record.deadline_ms)
-    if record.lease_expire_ms:
-        lease.expire_time.FromMilliseconds(record.lease_expire_ms)
 
 
 class UnaryLeases:
@@ -80,8 +94,5 @@ class UnaryLeases:
             await self._attempts.give_back(record)
         del taken[count:]
         ready = [await self._tasks.ready_for(record) for record in taken]
-        leases = []
-        for record, task in zip(taken, ready, strict=True):
-            leases.append(worker_service_pb2.Lease())
-            fill_lease(leases[-1], record, task)
-        return leases, list(dict.fromkeys(ready))
+        packed = map(packed_lease, taken, ready)
+        return [worker_service_pb2.Lease.FromString(each) for each in packed], list(dict.fromkeys(ready))

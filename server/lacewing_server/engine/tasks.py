@@ -17,7 +17,7 @@ from lacewing_server.domain.bounds import stored_bounds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import QueueEntry
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.domain.task_version import Defaults, ReadyTask
+from lacewing_server.domain.task_version import NAME_END, UNNAMED, Defaults, ReadyTask
 from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.store.redis.store import Store
@@ -59,6 +59,8 @@ class Tasks:
         self._projects = projects
         self._defaults = defaults
         self._ready: dict[tuple[bytes, str], ReadyTask] = {}
+        self._plain: dict[bytes, ReadyTask] = {}
+        """The same by what executions of a version have in common."""
         self._overridden: dict[tuple[bytes, str, bytes], ReadyTask] = {}
         self._latest: dict[bytes, str] = {}
         self._at_hand: dict[tuple[str, str, str, str], ReadyTask] = {}
@@ -93,6 +95,7 @@ class Tasks:
 
     def _forget_ready(self) -> None:
         self._ready.clear()
+        self._plain.clear()
         self._at_hand.clear()
         self._overridden.clear()
 
@@ -112,6 +115,9 @@ class Tasks:
 
     def ready_of(self, record: ExecutionRecord) -> ReadyTask | None:
         """The version that an execution runs, as it has it, if it is at hand."""
+        meta = record.meta
+        if meta.startswith(UNNAMED) and (ready := self._plain.get(meta[NAME_END:])) is not None:
+            return ready
         execution = record.execution
         if execution.HasField("overrides"):
             return self._overridden.get((record.task_ref, execution.task.version, _packed(execution.overrides)))
@@ -172,8 +178,9 @@ class Tasks:
         ready = ReadyTask(task_pb2.TaskVersion.FromString(value), defaults)
         if len(self._ready) >= _READY_MAX:
             self._ready.clear()
+            self._plain.clear()
         if generation == self._projects.generation:
-            self._ready[ref, version] = ready
+            self._ready[ref, version] = self._plain[ready.meta] = ready
         if not task.version:
             self._latest[ref] = version
         return ready

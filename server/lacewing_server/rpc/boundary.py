@@ -51,8 +51,12 @@ def _guarded(handler: Any, shutdown: Shutdown) -> Any:
             raise request  # to who reads the stream
         return request
 
+    def serialize_unless(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else serialize(response)
+
     if handler.stream_stream is not None:
-        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, shutdown), parse_one, serialize)
+        behavior = _stream(handler.stream_stream, shutdown)
+        return grpc.stream_stream_rpc_method_handler(behavior, parse_one, serialize_unless)
 
     if handler.stream_unary is not None:
         return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, shutdown), parse_one, serialize)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 
+from lacewing._wire import part
 from lacewing.v1 import errors_pb2
 from lacewing.v1 import worker_service_pb2 as pb
 from lacewing_server.domain import identity, limits, names
@@ -17,7 +18,7 @@ from lacewing_server.domain.offers import Offer, check_offer
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.dispatch import Dispatch, Session
-from lacewing_server.engine.leases import fill_lease
+from lacewing_server.engine.leases import packed_lease
 from lacewing_server.engine.paging import fitting
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
@@ -30,6 +31,7 @@ from lacewing_server.store.redis.transitions import owner_guard
 
 _log = logging.getLogger(__name__)
 
+_LEASES: Final = pb.WorkResponse.LEASES_FIELD_NUMBER
 _RESULTS_SECONDS: Final = 0.1
 """How long it waits to be said that a completion was taken, and at most twice as long: the next lease takes it along,
 and who waits for it is only a worker that drains, to which it is said at once."""
@@ -75,8 +77,8 @@ class WorkStreams:
         self._results_timer: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Task[None]] = set()
 
-    async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
-        """Serves one stream to its end."""
+    async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[bytes]:
+        """Serves one stream to its end; each response is a serialized ``WorkResponse``."""
         first = await anext(aiter(requests), None)
         if first is None or not first.HasField("hello"):
             raise DomainError(errors_pb2.ERROR_REASON_PROTOCOL_VIOLATED, "a Work stream must begin with hello")
@@ -95,7 +97,7 @@ class WorkStreams:
                 if outbox.failure is not None:
                     raise outbox.failure
                 message = await self._compose(outbox)
-                if message.ByteSize():
+                if message:
                     yield message
         finally:
             receiver.cancel()
@@ -298,20 +300,21 @@ class WorkStreams:
     # --- sending
     # ---------------------------------------------------------------------------------------------------------
 
-    async def _compose(self, outbox: _Outbox) -> pb.WorkResponse:
+    async def _compose(self, outbox: _Outbox) -> bytes:
         message, outbox.message = outbox.message, pb.WorkResponse()
         outbox.has_old_results = False
         count = fitting(len(record.inputs) for record in outbox.leases)
         records, outbox.leases = outbox.leases[:count], outbox.leases[count:]
         if outbox.leases:
             outbox.changed.set()
+        leases = []
         for record in records:
             task = self._tasks.ready_of(record) or await self._tasks.ready_for(record)
             if task.shown not in outbox.told:
                 outbox.told.add(task.shown)
                 message.task_versions.append(task.version)
-            fill_lease(message.leases.add(), record, task)
-        return message
+            leases.append(part(_LEASES, packed_lease(record, task)))
+        return message.SerializeToString() + b"".join(leases)
 
     def _welcome(self) -> pb.Welcome:
         welcome = pb.Welcome(max_outputs_bytes=limits.OUTPUTS_MAX_BYTES, server=self._store.server.hex())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf import json_format
 
@@ -50,14 +50,13 @@ class WorkerServicer(WorkerServiceServicer):
         self._unary = unary
         self._streams = streams
 
-    async def Work(  # noqa: N802 - the RPC's name
+    def Work(  # noqa: N802 - the RPC's name
         self,
         request_iterator: AsyncIterator[pb.WorkRequest],
         context: Context,  # noqa: ARG002 - the RPC's shape
-    ) -> AsyncIterator[pb.WorkResponse]:
+    ) -> AsyncIterator[Any]:
         """Serves one worker's stream."""
-        async for response in self._streams.serve(request_iterator):
-            yield response
+        return self._streams.serve(request_iterator)
 
     async def AcquireLeases(self, request: pb.AcquireLeasesRequest, context: Context) -> pb.AcquireLeasesResponse:  # noqa: ARG002, N802 - the RPC
         """Leases attempts to a unary worker."""
