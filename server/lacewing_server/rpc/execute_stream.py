@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from lacewing._wire import part
 from lacewing.v1 import errors_pb2
 from lacewing.v1 import execution_service_pb2 as pb
 from lacewing_server.domain import limits
@@ -18,10 +19,12 @@ from lacewing_server.engine.endings import Ending
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.rpc.boundary import internal
-from lacewing_server.rpc.render import render_admitted
+from lacewing_server.rpc.render import packed_admitted
 from lacewing_server.rpc.status import to_request_error
 
 _Item = pb.ExecuteStreamRequest.Item
+_Outcome = pb.ExecuteStreamResponse.Outcome
+_OUTCOMES: Final = pb.ExecuteStreamResponse.OUTCOMES_FIELD_NUMBER
 
 
 class ExecuteStream:
@@ -30,9 +33,10 @@ class ExecuteStream:
     def __init__(self, executions: Executions, shutdown: Shutdown) -> None:
         self._executions = executions
         self._shutdown = shutdown
-        self._response = pb.ExecuteStreamResponse()
+        self._outcomes: list[bytes] = []
+        """What goes out with the next message: of each a serialized ``ExecuteStreamResponse``."""
         self._room = limits.BATCH_MAX_BYTES
-        self._full: list[pb.ExecuteStreamResponse] = []
+        self._full: list[list[bytes]] = []
         self._changed = asyncio.Event()
         self._tags: set[int] = set()
         self._unanswered = 0
@@ -47,8 +51,8 @@ class ExecuteStream:
         """Whether nobody takes answers any more."""
         self._failure: DomainError | None = None
 
-    async def serve(self, requests: AsyncIterator[pb.ExecuteStreamRequest]) -> AsyncIterator[pb.ExecuteStreamResponse]:
-        """Serves the call to its end."""
+    async def serve(self, requests: AsyncIterator[pb.ExecuteStreamRequest]) -> AsyncIterator[bytes]:
+        """Serves the call to its end; each response is a serialized ``ExecuteStreamResponse``."""
         receiver = asyncio.create_task(self._receive(requests))
         try:
             with self._shutdown.waking(self._changed.set):
@@ -58,11 +62,10 @@ class ExecuteStream:
                     if self._failure is not None:
                         raise self._failure
                     while self._full:
-                        yield self._full.pop(0)
-                    if self._response.outcomes:
-                        ready = self._response
-                        self._response, self._room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES
-                        yield ready
+                        yield b"".join(self._full.pop(0))
+                    if self._outcomes:
+                        ready, self._outcomes, self._room = self._outcomes, [], limits.BATCH_MAX_BYTES
+                        yield b"".join(ready)
                     if self._changed.is_set() or self._unanswered or not (self._has_ended or self._shutdown.begun):
                         continue
                     if not self._has_ended:
@@ -150,22 +153,23 @@ class ExecuteStream:
 
     def _answer(self, item: _Item, admitted: Admitted) -> None:
         self._room -= admitted.size
-        if self._room < 0 and self._response.outcomes:
-            self._full.append(self._response)
-            self._response, self._room = pb.ExecuteStreamResponse(), limits.BATCH_MAX_BYTES - admitted.size
-        outcome = self._response.outcomes.add(tag=item.tag)
+        if self._room < 0 and self._outcomes:
+            self._full.append(self._outcomes)
+            self._outcomes, self._room = [], limits.BATCH_MAX_BYTES - admitted.size
         try:
-            render_admitted(admitted, plain=item.request.plain, into=outcome.execution)
+            execution = packed_admitted(admitted, plain=item.request.plain)
         except Exception as error:  # noqa: BLE001 - the boundary of an item
-            outcome.error.CopyFrom(to_request_error(internal(error)))  # in place of the execution
-        self._answered()
+            self._refuse(item, error)
+        else:
+            outcome = _Outcome(tag=item.tag).SerializeToString() + part(_Outcome.EXECUTION_FIELD_NUMBER, execution)
+            self._answered(outcome)
 
     def _refuse(self, item: _Item, error: Exception) -> None:
         refusal = error if isinstance(error, DomainError) else internal(error)
-        self._response.outcomes.add(tag=item.tag, error=to_request_error(refusal))
-        self._answered()
+        self._answered(_Outcome(tag=item.tag, error=to_request_error(refusal)).SerializeToString())
 
-    def _answered(self) -> None:
+    def _answered(self, outcome: bytes) -> None:
+        self._outcomes.append(part(_OUTCOMES, outcome))
         self._unanswered -= 1
         self._changed.set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lacewing.v1 import execution_pb2
 from lacewing.v1 import execution_service_pb2 as pb
@@ -75,7 +75,7 @@ class ExecutionServicer(GraphCalls, ExecutionServiceServicer):
         self,
         request_iterator: AsyncIterator[pb.ExecuteStreamRequest],
         context: Context,  # noqa: ARG002 - likewise
-    ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+    ) -> AsyncIterator[Any]:
         """Creates executions as they arrive and answers each when it has ended."""
         return ExecuteStream(self._executions, self._shutdown).serve(request_iterator)
 

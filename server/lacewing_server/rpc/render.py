@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from google.protobuf import timestamp_pb2
 
+from lacewing._wire import part
 from lacewing.types import literal_map_to_json
 from lacewing.v1 import execution_pb2, literals_pb2
 from lacewing_server.domain import lifecycle
-from lacewing_server.domain.record import NO_KEY, ExecutionRecord
+from lacewing_server.domain.record import NO_KEY, SERIALIZED, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.creating import Admitted
 
 BASIC = execution_pb2.EXECUTION_VIEW_BASIC
 FULL = execution_pb2.EXECUTION_VIEW_FULL
 
+_Execution = execution_pb2.Execution
 _HIT = execution_pb2.CacheInfo.STATUS_HIT
 _HITS = {
     priority: execution_pb2.Execution(
@@ -51,35 +53,57 @@ def render(
         into: An empty message to build it in, to spare a copy.
     """
     execution = execution_pb2.Execution() if into is None else into
-    execution.MergeFromString(record.meta)
-    execution.state = record.state  # type: ignore[assignment] # the store keeps plain numbers
-    execution.revision = record.revision
-    execution.attempt_count = record.attempt
-    execution.failure_count = record.failures
-    execution.loss_count = record.losses
-    execution.worker = record.worker.decode()
-    _set_time(execution.create_time, record.create_ms)
-    if record.start_ms:
-        _set_time(execution.start_time, record.start_ms)
-    if record.end_ms:
-        _set_time(execution.end_time, record.end_ms)
-        _set_time(execution.expire_time, record.end_ms + record.retention)
-    if record.not_before_ms:
-        _set_time(execution.retry_time, record.not_before_ms)
-    execution.cache.status = record.cache_status  # type: ignore[assignment] # likewise
-    if record.cache_key != NO_KEY:
-        execution.cache.key = record.cache_key.hex()
-        if record.state != lifecycle.WAITING and record.cache_status != _HIT:
-            execution.cache.ClearField("producer")
-    execution.priority = record.priority
+    execution.MergeFromString(_packed(record, full=full and not plain))
+    if record.cache_key != NO_KEY and record.state != lifecycle.WAITING and record.cache_status != _HIT:
+        execution.cache.ClearField("producer")
     if not lifecycle.is_terminal(record.state):
         execution.state_reason = _reason(record, execution)
-    succeeded = record.state == lifecycle.SUCCEEDED
-    if record.outcome and not succeeded:
-        execution.error.ParseFromString(record.outcome)
-    if full:
-        _values(execution, record.inputs, record.outcome if succeeded else None, task, plain=plain)
+    if full and plain:
+        outputs = record.outcome if record.state == lifecycle.SUCCEEDED else None
+        _values(execution, record.inputs, outputs, task, plain=True)
     return execution
+
+
+def _packed(record: ExecutionRecord, *, full: bool) -> bytes:
+    """The message as far as it is nothing but fields of the record, serialized."""
+    own = execution_pb2.Execution(
+        state=record.state,  # type: ignore[arg-type] # the store keeps plain numbers
+        revision=record.revision,
+        attempt_count=record.attempt,
+        failure_count=record.failures,
+        loss_count=record.losses,
+        worker=record.worker.decode(),
+        priority=record.priority,
+    )
+    _set_time(own.create_time, record.create_ms)
+    if record.start_ms:
+        _set_time(own.start_time, record.start_ms)
+    if record.end_ms:
+        _set_time(own.end_time, record.end_ms)
+        _set_time(own.expire_time, record.end_ms + record.retention)
+    if record.not_before_ms:
+        _set_time(own.retry_time, record.not_before_ms)
+    own.cache.status = record.cache_status  # type: ignore[assignment] # likewise
+    if record.cache_key != NO_KEY:
+        own.cache.key = record.cache_key.hex()
+    # Serialized messages that are joined are the message with the fields of all.
+    packed = record.meta + own.SerializeToString()
+    succeeded = record.state == lifecycle.SUCCEEDED
+    if full:
+        packed += part(_Execution.INPUTS_FIELD_NUMBER, record.inputs)
+        if succeeded:
+            packed += part(_Execution.OUTPUTS_FIELD_NUMBER, record.outcome)
+    if record.outcome and not succeeded:
+        packed += part(_Execution.ERROR_FIELD_NUMBER, record.outcome)
+    return packed
+
+
+def packed_admitted(admitted: Admitted, *, plain: bool) -> bytes:
+    """The message of `render_admitted`, serialized."""
+    record = admitted.record
+    if plain or admitted.hit is not None or not lifecycle.is_terminal(record.state) or record.flags & SERIALIZED:
+        return render_admitted(admitted, plain=plain).SerializeToString()
+    return _packed(record, full=True)  # nothing has to be looked at
 
 
 def render_admitted(
