@@ -18,7 +18,7 @@ from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import GRAPHS, QueueEntry
 from lacewing_server.domain.record import GRAPH, ExecutionRecord
-from lacewing_server.engine.creating import NodeOf, Terms
+from lacewing_server.engine.terms import NodeOf, Terms
 from store.tasks import inputs_of, outputs_of, seconds, spec, task_id
 from store.test_lifecycle import REFUSALS, Known, Lifecycle, refusal_of
 from store.world import Engine, World, dump, queue_of, records, token_of

@@ -12,7 +12,7 @@ from lacewing.v1 import cache_pb2, errors_pb2, execution_pb2, execution_service_
 from lacewing_server.domain import lifecycle, limits
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.task_version import ReadyTask
-from lacewing_server.engine.creating import Admitted
+from lacewing_server.engine.admitted import Admitted
 from store.tasks import inputs_of, outputs_of, spec, task_id
 from store.world import Engine, World, dump, token_of, value_of
 

@@ -31,10 +31,10 @@ from lacewing_server.domain.errors import DomainError, invalid_field
 from lacewing_server.domain.record import CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
 from lacewing_server.engine.cache import Cache
-from lacewing_server.engine.creating import Terms
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.terms import Terms
 from lacewing_server.store.redis.store import Store
 
 _log = logging.getLogger(__name__)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from lacewing.types import digest_literal_map
-from lacewing.v1 import errors_pb2, execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
-from lacewing_server.domain import identity, lifecycle, names
+from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, literals_pb2
+from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.offers import GRAPHS
 from lacewing_server.domain.record import FILLS_CACHE, GRAPH, NO_KEY, SERIALIZED, CachedOutcome, ExecutionRecord
 from lacewing_server.domain.task_version import UNNAMED, ReadyTask
+from lacewing_server.engine import refusals
 from lacewing_server.engine.admission import PRIORITY_FLAGS, Admission
+from lacewing_server.engine.admitted import Admitted
 from lacewing_server.engine.blobs import Blobs, mention_blobs
 from lacewing_server.engine.dispatch import Dispatch, Session
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.terms import NO_TERMS, Terms
 from lacewing_server.store.redis.store import Store
 from lacewing_server.store.redis.transitions import Created, Creation
 
-_FULL_RETRY_SECONDS: Final = 1.0
 _USES: Final = frozenset({execution_pb2.CACHE_MODE_UNSPECIFIED, execution_pb2.CACHE_MODE_USE})
 _MISSES: Final = frozenset({"leased", "queued", "waiting", "absent"})
 """What a look-up that found no entry can come to; a request that is repeated or refused looked nothing up."""
@@ -34,61 +35,6 @@ _MISS: Final = execution_pb2.CacheInfo.STATUS_MISS
 _DISABLED: Final = execution_pb2.CacheInfo.STATUS_DISABLED
 _Status = execution_pb2.CacheInfo.Status
 ExecuteRequest = execution_service_pb2.ExecuteRequest
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOf:
-    """The node of a graph that an execution runs."""
-
-    execution_id: bytes
-    """The id of the execution, which is derived from that of the parent and the path of the node."""
-    parent: bytes
-    nonce: bytes
-    """The lease under which the parent's graph is driven."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How an execution departs from what task and request declare. Durations are milliseconds; 0: it does not."""
-
-    own: bytes = b""
-    """What is its own from the start, beyond id, task and labels: of its audit, its node, what it repeats. A serialized
-    ``Execution``."""
-    overrides: execution_pb2.NodeOverrides | None = None
-    """What its node says instead of its task; in `own` too."""
-    queue_timeout: int = 0
-    retention: int = 0
-    max_queued: int = 0
-    node: NodeOf | None = None
-    kept_graph: bytes = b""
-    """The execution whose graph and journal it takes over, or b''."""
-
-
-NO_TERMS: Final = Terms()
-
-
-@dataclass(slots=True)
-class Admitted:
-    """What an accepted request is answered with."""
-
-    record: ExecutionRecord
-    """The execution as it was accepted; once it was waited for, as it was then."""
-    task: ReadyTask
-    replayed: bool = False
-    hit: CachedOutcome | None = None
-    recorded: bool = True
-    """False: a hit that was not stored."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return self.hit is not None or lifecycle.is_terminal(self.record.state)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its values."""
-        outputs = self.record.outcome if self.hit is None else self.hit.outputs
-        return len(self.record.inputs) + len(outputs)
 
 
 class Creator:
@@ -233,12 +179,7 @@ class Creating:
         self._of.tasks.forget_latest(task.ref)
         described = await self._of.tasks.describe(task.id)
         if described.state != described.STATE_ACTIVE:
-            shown = f"{task.id.project}/{task.id.domain}/{task.id.name}"
-            raise DomainError(
-                errors_pb2.ERROR_REASON_TASK_ARCHIVED,
-                f"task {shown} is archived; restore it with RestoreTask",
-                metadata={"task": shown},
-            )
+            raise refusals.archived(task)
 
     def _is_likely_hit(self) -> bool:
         request = self._request
@@ -283,14 +224,14 @@ class Creating:
                 lookup = "o" if mode == execution_pb2.CACHE_MODE_ONLY else "u"
                 if self._entry not in (_UNKNOWN, _HIT):
                     if lookup == "o":
-                        raise _absent(task)
+                        raise refusals.absent(task)
                     status, lookup = self._entry, ""
                 if task.serialized:
                     own_id = identifiers_pb2.ExecutionId(project=project, domain=domain, name=name)
                     cache = execution_pb2.CacheInfo(producer=own_id)
                     patch = execution_pb2.Execution(cache=cache).SerializeToString()
         elif mode == execution_pb2.CACHE_MODE_ONLY:
-            raise _absent(task)
+            raise refusals.absent(task)
         self._lookup = lookup
         record = self._record = ExecutionRecord(
             execution_id,
@@ -380,14 +321,11 @@ class Creating:
         elif kind == "miss":
             return None
         elif kind == "orphan":
-            raise DomainError(
-                errors_pb2.ERROR_REASON_LEASE_LOST,
-                "the graph has ended, or another server drives it; begin nothing more",
-            )
+            raise refusals.orphaned()
         elif kind == "absent":
-            raise _absent(task)
+            raise refusals.absent(task)
         elif kind == "full":
-            raise _full(task, created)
+            raise refusals.full(task, created)
         return Admitted(record, task)
 
     def _answered(self, hit: CachedOutcome) -> Admitted:
@@ -408,12 +346,7 @@ class Creating:
         if self._terms.node is None:  # else its id says that it is the same
             same_task = record.execution.task == task.id
             if not same_task or not _are_equal(task, record.inputs, self._packed):
-                shown = names.display_execution(record.execution.id)
-                raise DomainError(
-                    errors_pb2.ERROR_REASON_EXECUTION_CONFLICT,
-                    f"the name or request id belongs to execution {shown} of another task version or with other inputs",
-                    metadata={"execution": shown},
-                )
+                raise refusals.conflicting(record)
         return Admitted(record, task, replayed=True)
 
 
@@ -429,22 +362,3 @@ def _are_equal(task: ReadyTask, inputs: bytes, others: bytes) -> bool:
 def _digest(task: ReadyTask, inputs: bytes) -> bytes:
     """What is equal for equal inputs, whatever their order and encoding, and whether or not a default was given."""
     return digest_literal_map(task.inputs.complete(literals_pb2.LiteralMap.FromString(inputs)))
-
-
-def _full(task: ReadyTask, created: Created) -> DomainError:
-    shown = names.display_task(task.id) if created.full == "task" else task.id.project
-    return DomainError(
-        errors_pb2.ERROR_REASON_QUEUE_FULL,
-        f"{created.bound} executions of {created.full} {shown} are waiting already; try again later",
-        metadata={created.full: shown, "limit": str(created.bound)},
-        retry_seconds=_FULL_RETRY_SECONDS,
-    )
-
-
-def _absent(task: ReadyTask) -> DomainError:
-    shown = names.display_task(task.id)
-    return DomainError(
-        errors_pb2.ERROR_REASON_CACHE_ENTRY_NOT_FOUND,
-        f"the cache has no entry of {shown} for these inputs",
-        metadata={"task": shown},
-    )

@@ -11,7 +11,7 @@ from lacewing.v1 import errors_pb2
 from lacewing_server.domain import lifecycle, names
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.engine.creating import Admitted
+from lacewing_server.engine.admitted import Admitted
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.store.redis.store import Store

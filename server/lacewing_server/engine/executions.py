@@ -12,15 +12,17 @@ from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2
 from lacewing_server.domain import identity, lifecycle, limits, names
 from lacewing_server.domain.errors import Violations, invalid_field
 from lacewing_server.domain.record import ExecutionRecord
+from lacewing_server.engine.admitted import Admitted
 from lacewing_server.engine.attempts import Attempts
 from lacewing_server.engine.blobs import Blobs
-from lacewing_server.engine.creating import NO_TERMS, Admitted, Creating, Creator, Terms
+from lacewing_server.engine.creating import Creating, Creator
 from lacewing_server.engine.dispatch import Dispatch
 from lacewing_server.engine.endings import Endings, found, result
 from lacewing_server.engine.projects import Projects
 from lacewing_server.engine.shutdown import Shutdown
 from lacewing_server.engine.stats import CacheCounters
 from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.terms import NO_TERMS, Terms
 from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.store.redis.store import Store
 

@@ -14,7 +14,8 @@ from lacewing_server.domain import limits
 from lacewing_server.domain.durations import milliseconds
 from lacewing_server.domain.errors import DomainError
 from lacewing_server.domain.record import ExecutionRecord
-from lacewing_server.engine.creating import Admitted, Creating
+from lacewing_server.engine.admitted import Admitted
+from lacewing_server.engine.creating import Creating
 from lacewing_server.engine.endings import Ending
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.shutdown import Shutdown

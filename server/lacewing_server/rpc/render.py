@@ -10,7 +10,7 @@ from lacewing.v1 import execution_pb2, literals_pb2
 from lacewing_server.domain import lifecycle
 from lacewing_server.domain.record import NO_KEY, SERIALIZED, ExecutionRecord
 from lacewing_server.domain.task_version import ReadyTask
-from lacewing_server.engine.creating import Admitted
+from lacewing_server.engine.admitted import Admitted
 
 BASIC = execution_pb2.EXECUTION_VIEW_BASIC
 FULL = execution_pb2.EXECUTION_VIEW_FULL

@@ -11,9 +11,9 @@ from lacewing.v1 import execution_pb2, execution_service_pb2, identifiers_pb2, l
 from lacewing_server.domain import identity, lifecycle
 from lacewing_server.domain.record import ExecutionRecord
 from lacewing_server.engine.attempts import Attempts
-from lacewing_server.engine.creating import NodeOf, Terms
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.graphs.lineage import Found, find
+from lacewing_server.engine.terms import NodeOf, Terms
 from lacewing_server.engine.wakeups import Wakeups
 from lacewing_server.store.redis.store import Store
 

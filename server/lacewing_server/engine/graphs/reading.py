@@ -25,12 +25,13 @@ from lacewing_server.domain.errors import DomainError, Violation, Violations, in
 from lacewing_server.domain.graph.plan import Plan, plan_of
 from lacewing_server.domain.graph.statuses import paths_of, statuses
 from lacewing_server.domain.record import GRAPH, ExecutionRecord
-from lacewing_server.engine.creating import Admitted, Terms
+from lacewing_server.engine.admitted import Admitted
 from lacewing_server.engine.executions import Executions
 from lacewing_server.engine.graphs.driver import Graphs
 from lacewing_server.engine.graphs.journal import SPEC, SUMMARY
 from lacewing_server.engine.graphs.lineage import find
 from lacewing_server.engine.tasks import Tasks
+from lacewing_server.engine.terms import Terms
 from lacewing_server.store.redis.store import Store
 
 _RECENT_SECONDS: Final = 10.0
