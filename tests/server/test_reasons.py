@@ -19,6 +19,7 @@ from lacewing.v1 import (
     cache_service_pb2,
     errors_pb2,
     execution_service_pb2,
+    graph_pb2,
     identifiers_pb2,
     project_pb2,
     project_service_pb2,
@@ -398,11 +399,20 @@ async def _gated(case: Case, name: str) -> ExecutionId:
     await case.stubs.register("walk-held")
     await case.stubs.tasks.RegisterTask(workflow(name, gate, node("after", "walk-held", n=promise("gate", "n"))))
     created = await case.stubs.create(name)
-    request = execution_service_pb2.WatchExecutionRequest(id=created.id, nodes=True)
-    async for response in case.stubs.executions.WatchExecution(request):
-        if any(each.state == each.STATE_RUNNING for each in response.nodes):
-            break
+    await _begun(case, created.id, "gate")
     return created.id
+
+
+_BEGUN = {graph_pb2.NodeStatus.STATE_QUEUED, graph_pb2.NodeStatus.STATE_RUNNING}
+
+
+async def _begun(case: Case, execution_id: ExecutionId, path: str) -> None:
+    """Waits until a node has begun, so that what it stores is stored."""
+    request = execution_service_pb2.WatchExecutionRequest(id=execution_id, nodes=True)
+    async for response in case.stubs.executions.WatchExecution(request):
+        if any(each.path == path and each.state in _BEGUN for each in response.nodes):
+            return
+    raise AssertionError(f"the graph ended without {path}")
 
 
 def _answer(execution_id: ExecutionId, signal_id: str, *, agrees: bool) -> execution_service_pb2.SignalExecutionRequest:
@@ -423,6 +433,7 @@ async def _signal_not_found(case: Case) -> Refusal:
 async def _signal_conflict(case: Case) -> Refusal:
     gated = await _gated(case, "walk-answered")
     await case.stubs.executions.SignalExecution(_answer(gated, "release", agrees=True))
+    await _begun(case, gated, "after")
     return await refusal_of(case.stubs.executions.SignalExecution(_answer(gated, "release", agrees=False)))
 
 

@@ -29,6 +29,7 @@ from lacewing_server.valkey import EmbeddedValkey
 
 PREFIX = b"lw:{0}:"
 # What a server writes by itself.
+_SUMMARY = b"summary"  # of a graph that is under way
 _OWN = tuple(PREFIX + each for each in (b"server:", b"servers", b"janitor", b"ms:", b"mp:"))
 
 
@@ -48,7 +49,7 @@ class World:
     def _value(self, key: bytes) -> object:
         read: dict[bytes, Callable[[], Any]] = {
             b"string": lambda: self.store.get(key),
-            b"hash": lambda: self.store.hgetall(key),
+            b"hash": lambda: {field: value for field, value in self.store.hgetall(key).items() if field != _SUMMARY},
             b"list": lambda: self.store.lrange(key, 0, -1),
             b"set": lambda: self.store.smembers(key),
             b"zset": lambda: self.store.zrange(key, 0, -1, withscores=True),
