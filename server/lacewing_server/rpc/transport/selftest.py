@@ -12,6 +12,8 @@ from lacewing_server.rpc.transport.batched import BatchedServer
 
 _SERVICE: Final = "lacewing.selftest"
 _TIMEOUT_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 1.0
+"""No call is under way at the end. To cut off what is none, gRPC might still tell of it in the log."""
 _DETAILS: Final = ("details-bin", b"\x00\xff")
 _LARGE: Final = b"large" * 40_000
 """More than flow control lets pass at once."""
@@ -54,7 +56,7 @@ async def _test() -> None:
         await asyncio.to_thread(_call, f"127.0.0.1:{port}", seen)
         await seen.cancelled.wait()
     finally:
-        await server.stop(0)
+        await server.stop(_GRACE_SECONDS)
 
 
 class _Seen:
