@@ -76,6 +76,7 @@ class Creating:
         "_as_latest",
         "_cache_key",
         "_entry",
+        "_has_missed",
         "_hit",
         "_is_outdated",
         "_lookup",
@@ -108,6 +109,8 @@ class Creating:
         self._entry: _Status.ValueType = _UNKNOWN
         """What is known of the blobs of a cache entry: nothing at first; STATUS_HIT, they are there; else the entry is
         of no use, and why."""
+        self._has_missed = False
+        """Whether it was looked up first and not found: then it goes on as it would have begun."""
         self._is_outdated = False
         """Whether the latest version is another one by now, or the task was archived."""
         at_hand = of.tasks.at_hand(request.task)
@@ -148,6 +151,8 @@ class Creating:
                 if self._entry == _HIT and not self._wants_record:
                     return self._answered(self._hit)
                 self._hit = None
+            elif self._has_missed:
+                self._has_missed = False
             else:
                 await self._prepare()
             self._issue()
@@ -319,6 +324,7 @@ class Creating:
             self._is_outdated = True
             return None
         elif kind == "miss":
+            self._has_missed = True
             return None
         elif kind == "orphan":
             raise refusals.orphaned()
