@@ -29,18 +29,35 @@ async def until_quiet(timeouts: Timeouts) -> None:
     assert not timeouts._timers
 
 
-async def test_each_attempt_runs_out_of_its_own_time(ran_out: list[Attempt]) -> None:
+class Clock:
+    """The clock of the loop, which stands still but for what it is advanced by."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._now = 1_000.0
+        patch.setattr(asyncio.get_running_loop(), "time", lambda: self._now)
+
+    async def advance(self, seconds: int) -> None:
+        """Lets time pass, and what is due then happen."""
+        self._now += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+async def test_each_attempt_runs_out_of_its_own_time(ran_out: list[Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts are told of when their time is over and not before, whatever the timeouts of others are."""
+    clock = Clock(monkeypatch)
     timeouts = Timeouts(ran_out.append)
     long, short, later = attempt(), attempt(), attempt()
-    timeouts.begin(long, 0.06)
-    timeouts.begin(short, 0.02)
-    await asyncio.sleep(0.01)
-    timeouts.begin(later, 0.02)
-    await asyncio.sleep(0)
-    assert ran_out == []
-    await until_quiet(timeouts)
+    timeouts.begin(long, 60)
+    timeouts.begin(short, 20)
+    await clock.advance(10)
+    timeouts.begin(later, 20)
+    for seconds, over in ((9, []), (1, [short]), (9, [short]), (1, [short, later]), (29, [short, later])):
+        await clock.advance(seconds)
+        assert ran_out == over
+    await clock.advance(1)
     assert ran_out == [short, later, long]
+    await until_quiet(timeouts)
 
 
 async def test_none_is_early(ran_out: list[Attempt]) -> None:
